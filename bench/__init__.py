@@ -1,0 +1,1 @@
+"""The numbers of the README, each by one command: ``python -m bench``."""

@@ -1,0 +1,5 @@
+"""``python -m mcp_api`` is ``logfire-mcp-server``."""
+
+from mcp_api.cli import main
+
+main()

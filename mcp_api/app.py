@@ -1,0 +1,60 @@
+"""The whole HTTP side as one ASGI application: guard, then table of routes."""
+
+# ruff: noqa: ARG001 - every handler takes what ASGI gives
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mcp_api.admin_routes import rebuild_route, verify_route
+from mcp_api.asgi import Receive, Scope, Send
+from mcp_api.caller import Admission
+from mcp_api.export_route import ExportRoute
+from mcp_api.guard import Guard, GuardLimits
+from mcp_api.mcp_http import McpHttp, refuse_stream
+from mcp_api.pages import health, index, metrics, ready
+from mcp_api.router import Router
+from mcp_api.telemetry import Telemetry
+from mcp_api.tool_calls import ToolCalls
+from mcp_api.tool_route import ToolRoute
+from mcp_api.tools.toolbox import LocalToolbox
+from projections.projector import Projector
+from streams.config import Settings
+
+
+def build_app(
+    *,
+    settings: Settings,
+    toolbox: LocalToolbox,
+    calls: ToolCalls,
+    mcp: McpHttp,
+    projector: Projector,
+    telemetry: Telemetry,
+    not_ready: Callable[[], list[str]],
+    limits: GuardLimits,
+) -> Guard:
+    """The application of one server."""
+    router = Router(
+        {
+            "/": {"GET": index(lambda: toolbox.base_url)},
+            "/mcp": {"POST": mcp, "GET": _no_stream, "DELETE": _no_stream},
+            "/logfire-mcp": {"POST": ToolRoute(calls)},
+            "/export": {"GET": ExportRoute(toolbox)},
+            "/metrics": {"GET": metrics(telemetry)},
+            "/health": {"GET": health()},
+            "/ready": {"GET": ready(not_ready)},
+            "/admin/rebuild": {"POST": rebuild_route(projector)},
+            "/admin/verify": {"POST": verify_route(projector)},
+        }
+    )
+    admission = Admission.of(
+        listen_host=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        allowed_origins=settings.allowed_origins,
+        token=settings.token,
+    )
+    return Guard(router, admission, limits, telemetry.observe_request)
+
+
+async def _no_stream(scope: Scope, receive: Receive, send: Send) -> None:
+    await refuse_stream(send)

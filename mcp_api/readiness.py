@@ -1,0 +1,94 @@
+"""Whether the read models are up to date: what ``/ready`` and ``serve`` tell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from streams.errors import ProjectionError
+
+if TYPE_CHECKING:
+    from projections.projector import Projector
+    from projections.rebuild import Rebuilt
+    from streams.log.sqlite_log import SqliteLog
+    from streams.runners.local import LocalRunner
+
+STALLED_S = 15.0
+"""Behind for that long without a step forward. A step takes a second at most."""
+
+
+class Readiness:
+    """Caught up means: up to where the log ended at the start. Later lag is no reason by itself."""
+
+    def __init__(
+        self,
+        log: SqliteLog,
+        runner: LocalRunner,
+        projector: Projector,
+        projector_start: asyncio.Task[None],
+        rebuilding: Callable[[], Rebuilt | None],
+    ) -> None:
+        self._log = log
+        self._runner = runner
+        self._projector = projector
+        self._projector_start = projector_start
+        self._rebuilding = rebuilding
+        self._ends_at_start = dict(log.ends())
+        self._runner_caught_up = False
+        self._projector_caught_up = False
+
+    def reasons(self) -> list[str]:
+        """One sentence each; empty if all is well."""
+        return [*self._runner_reasons(), *self._projector_reasons()]
+
+    def _runner_reasons(self) -> list[str]:
+        failure = self._runner.failure()
+        if failure is not None:
+            return [f"the processors stopped: {failure}; restart the server"]
+        stalled_s = self._runner.stalled_for_s()
+        if stalled_s > STALLED_S:
+            return [f"the processors have made no progress for {stalled_s:.0f} s"]
+        if not self._runner_caught_up:
+            behind = sum(self._runner.lag().values())
+            since = sum(self._log.ends().values()) - sum(self._ends_at_start.values())
+            self._runner_caught_up = behind <= since
+            if not self._runner_caught_up:
+                return [f"the processors are {behind - since} records behind"]
+        return []
+
+    def _projector_reasons(self) -> list[str]:
+        if not self._projector_start.done():
+            rebuilt = self._rebuilding()
+            if rebuilt is None:
+                return ["the database is being opened"]
+            return [
+                f"the database is being rebuilt from the log: {rebuilt.records:,} of "
+                f"{rebuilt.records_total:,} records"
+            ]
+        failure = self._projector_start.exception() or self._projector.failure()
+        if failure is not None:
+            return [f"the database cannot be written: {failure}"]
+        stalled_s = self._projector.stalled_for_s()
+        if stalled_s > STALLED_S:
+            return [f"the database has made no progress for {stalled_s:.0f} s"]
+        if not self._projector_caught_up:
+            behind = self._behind(self._positions())
+            self._projector_caught_up = not behind
+            if behind:
+                return [f"the database is {behind} records behind"]
+        return []
+
+    def _positions(self) -> Mapping[tuple[str, int], int]:
+        try:
+            return self._projector.positions()
+        except ProjectionError:
+            return {}  # it is being switched
+
+    def _behind(self, positions: Mapping[tuple[str, int], int]) -> int:
+        """Records of the time before the start that are not projected; other topics are not."""
+        if not positions:
+            return sum(self._ends_at_start.values())
+        return sum(
+            max(0, self._ends_at_start[place] - offset) for place, offset in positions.items()
+        )

@@ -1,0 +1,167 @@
+"""`ToolCalls`: a toolbox as the transports use it: every call ends in time, is counted, and its
+errors are answers."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from mcp_api.asgi import Headers, Refusal
+from mcp_api.telemetry import Telemetry
+from mcp_api.tools.answer import ToolAnswer
+from mcp_api.tools.failures import error_content, http_status
+from mcp_api.tools.specs import COLLECT, SPECS_BY_NAME
+from mcp_api.tools.toolbox import LocalToolbox
+from streams.errors import LogfireMcpError, Overloaded
+from streams.ingest.json_points import parse_body
+from streams.ingest.parsed import Parsed
+from streams.log.wall_clock import wall_clock_ms
+
+_LOGGER = logging.getLogger(__name__)
+
+INLINE_BYTES_MAX = 256 << 10
+"""Larger bodies are parsed in a thread (2.5 ms of the event loop are what this many take)."""
+
+PARSERS = 2
+
+FULL_ANSWER = "application/vnd.logfire-mcp.answer+json"
+"""In ``Accept``: the answer with its text, picture and link, for a process that passes it on."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A call as HTTP tells it."""
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+
+    @classmethod
+    def refused(cls, refusal: Refusal) -> Outcome:
+        """A request that never became a call."""
+        return cls(refusal.status, refusal.body, refusal.all_headers)
+
+
+class ToolCalls:
+    """A `Toolbox` whose errors are answers, with a short way in for measurements."""
+
+    def __init__(self, toolbox: LocalToolbox, telemetry: Telemetry, *, call_s: float) -> None:
+        """``call_s``: no call takes longer; a write that does may be durable all the same."""
+        self._toolbox = toolbox
+        self._telemetry = telemetry
+        self._call_s = call_s
+        self._parsers = ThreadPoolExecutor(PARSERS, thread_name_prefix="parse")
+
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        *,
+        actor: str,
+        request_key: str | None = None,
+    ) -> ToolAnswer:
+        """Never raises for what a caller did or what is the matter here: the answer says it."""
+        answer, _ = await self._call(name, arguments, actor, request_key)
+        return answer
+
+    async def call_http(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        actor: str,
+        request_key: str | None,
+        *,
+        full: bool = False,
+    ) -> Outcome:
+        """One call; ``full``: the answer with all that MCP shows of it (`FULL_ANSWER`)."""
+        answer, error = await self._call(name, arguments, actor, request_key)
+        return _outcome(answer, error, full=full)
+
+    async def collect_http(
+        self, arguments: msgspec.Raw, actor: str, request_key: str | None, *, full: bool = False
+    ) -> Outcome:
+        """``collect_metrics`` from the bytes of its arguments."""
+        try:
+            async with asyncio.timeout(self._call_s):
+                parsed = await self._parse(arguments)
+                answer = await self._toolbox.collect(parsed, actor=actor, request_key=request_key)
+        except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
+            return _outcome(*self._failed(COLLECT.name, error), full=full)
+        self._count(COLLECT.name, answer)
+        return _outcome(answer, None, full=full)
+
+    def close(self) -> None:
+        """Ends the threads when they have done what they are at."""
+        self._parsers.shutdown(wait=False, cancel_futures=True)
+
+    async def _parse(self, arguments: msgspec.Raw) -> Parsed:
+        now_ms = wall_clock_ms()
+        body = memoryview(arguments)
+        if body.nbytes <= INLINE_BYTES_MAX:
+            return parse_body(body, now_ms)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parsers, parse_body, body, now_ms)
+
+    async def _call(
+        self, name: str, arguments: Mapping[str, object], actor: str, request_key: str | None
+    ) -> tuple[ToolAnswer, Exception | None]:
+        try:
+            async with asyncio.timeout(self._call_s):
+                answer = await self._toolbox.call(
+                    name, arguments, actor=actor, request_key=request_key
+                )
+        except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
+            return self._failed(name, error)
+        self._count(name, answer)
+        return answer, None
+
+    def _failed(self, name: str, error: Exception) -> tuple[ToolAnswer, Exception]:
+        if isinstance(error, TimeoutError):
+            error = Overloaded(
+                f"not done within {self._call_s:g} seconds; a write may still be done: "
+                "repeat it with the same Idempotency-Key or request_id",
+                status=503,
+                retry_after_s=5,
+            )
+        elif not isinstance(error, LogfireMcpError):
+            _LOGGER.error("%s failed", name, exc_info=error)
+            self._telemetry.errors.inc()
+        content = error_content(error)
+        status, _ = http_status(error)
+        self._telemetry.observe_call(name if name in SPECS_BY_NAME else "unknown", str(status))
+        return ToolAnswer(content, content["error"]["message"], is_error=True), error
+
+    def _count(self, name: str, answer: ToolAnswer) -> None:
+        self._telemetry.observe_call(name, "400" if answer.is_error else "ok")
+        if name == COLLECT.name:
+            content = answer.content
+            accepted = "duplicate" if content.get("duplicate") else "accepted"
+            self._telemetry.points.labels(accepted).inc(content["collected_count"])
+            self._telemetry.points.labels("rejected").inc(content["rejected_count"])
+
+
+def _outcome(answer: ToolAnswer, error: Exception | None, *, full: bool) -> Outcome:
+    if error is not None:
+        status, headers = http_status(error)
+        encoded = tuple((name.lower().encode(), text.encode()) for name, text in headers.items())
+        return Outcome(status, _encode(answer.content), encoded)
+    status = 400 if answer.is_error else 200
+    content: dict[str, Any] = answer.content
+    if full and not answer.is_error:
+        image = answer.image_png
+        content = {
+            "content": answer.content,
+            "text": answer.text,
+            "image_png": None if image is None else base64.b64encode(image).decode(),
+            "link": answer.link,
+        }
+    return Outcome(status, _encode(content))

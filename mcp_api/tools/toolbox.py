@@ -1,0 +1,164 @@
+"""`Toolbox`: a tool's name and arguments in, an answer out, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from mcp_api.tools.answer import ToolAnswer
+from mcp_api.tools.arguments import check_arguments, check_names, nearest
+from mcp_api.tools.collect import collect
+from mcp_api.tools.discover import discover
+from mcp_api.tools.export import ExportStream, export, open_export, parse_export
+from mcp_api.tools.positions import parse_position
+from mcp_api.tools.query import query
+from mcp_api.tools.question import parse_question
+from mcp_api.tools.specs import COLLECT, EXPORT, QUERY, SPECS_BY_NAME, STATUS
+from mcp_api.tools.status import Parts, server_status
+from projections.projector import Projector
+from projections.queries import Queries
+from streams.config import Settings
+from streams.errors import InputError, Overloaded
+from streams.ingest.edge import Edge
+from streams.ingest.json_points import parse_arguments
+from streams.ingest.parsed import Parsed
+from streams.log.wall_clock import wall_clock_ms
+from streams.runners.local import LocalRunner
+
+__all__ = ["LocalToolbox", "ToolAnswer", "Toolbox"]
+
+READS_AT_ONCE = 4
+READS_WAITING_MAX = 64
+INLINE_POINTS_MAX = 500
+"""More are parsed in a thread: decoded points take about 10 µs each."""
+CAUGHT_UP_WAIT_S = 5.0
+
+T = TypeVar("T")
+
+
+class Toolbox(Protocol):
+    """Two implementations: `LocalToolbox` here, and a client of another server's."""
+
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        *,
+        actor: str,
+        request_key: str | None = None,
+    ) -> ToolAnswer:
+        """The answer. Raises `InputError` for an unknown tool or wrong arguments, `Overloaded` or
+        `NotCaughtUp` where the same call may succeed later, `QueryTooExpensive`, `LogError`."""
+        ...
+
+
+class LocalToolbox:
+    """The tools over this process' own log and read models.
+
+    Reads run in four threads of its own; where 64 wait already, more are `Overloaded`. ``base_url``
+    (as in ``http://127.0.0.1:8000``) begins the links in answers; it may be set later, when the
+    port is known.
+    """
+
+    def __init__(
+        self,
+        *,
+        edge: Edge,
+        projector: Projector,
+        queries: Queries,
+        runner: LocalRunner,
+        settings: Settings,
+        base_url: str = "",
+        clock: Callable[[], int] = wall_clock_ms,
+        caught_up_wait_s: float = CAUGHT_UP_WAIT_S,
+    ) -> None:
+        """``caught_up_wait_s``: how long a read waits for its ``min_position``."""
+        self.base_url = base_url
+        self._edge = edge
+        self._projector = projector
+        self._queries = queries
+        self._clock = clock
+        self._parts = Parts(projector, queries, runner, settings, started_ms=clock())
+        self._threads = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read")
+        self._reads = 0
+        self._wait_s = caught_up_wait_s
+
+    async def call(
+        self,
+        name: str,
+        arguments: Mapping[str, object],
+        *,
+        actor: str,
+        request_key: str | None = None,
+    ) -> ToolAnswer:
+        spec = SPECS_BY_NAME.get(name)
+        if spec is None:
+            raise InputError(f"there is no tool {name[:60]!r}; {nearest(name, SPECS_BY_NAME)}")
+        if spec is COLLECT:
+            # Its points are judged one by one: a bad one is no reason to refuse the call.
+            check_names(spec.name, spec.input_schema, arguments)
+            points = arguments.get("metrics")
+            if isinstance(points, list) and len(points) > INLINE_POINTS_MAX:
+                parsed = await asyncio.to_thread(parse_arguments, arguments, self._clock())
+            else:
+                parsed = parse_arguments(arguments, self._clock())
+            return await self.collect(parsed, actor=actor, request_key=request_key)
+        check_arguments(spec.name, spec.input_schema, arguments)
+        return await self._read(spec.name, arguments)
+
+    async def collect(
+        self, parsed: Parsed, *, actor: str, request_key: str | None = None
+    ) -> ToolAnswer:
+        """`collect_metrics` of points that are parsed already: the hot path."""
+        return await collect(self._edge, parsed, actor=actor, request_key=request_key)
+
+    async def open_export(self, arguments: Mapping[str, Any]) -> ExportStream:
+        """The stream behind `export_metrics`' link, of the tool's own arguments. Reading its chunks
+        blocks (some 25 ms for 50,000 rows): do it in a thread."""
+        request = parse_export(arguments, self._clock())
+        await self._caught_up(arguments)
+        return await self._in_thread(partial(open_export, self._queries, request))
+
+    def close(self) -> None:
+        """Takes no more reads; those that run end by themselves within their time limit."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, name: str, arguments: Mapping[str, Any]) -> ToolAnswer:
+        now_ms = self._clock()
+        read: Callable[[], ToolAnswer]
+        operation = arguments.get("operation", "query")
+        if name == STATUS.name:
+            read = partial(server_status, self._parts, now_ms)
+        elif name == EXPORT.name:
+            request = parse_export(arguments, now_ms)
+            min_position = arguments.get("min_position", "")
+            read = partial(
+                export, self._queries, request, base_url=self.base_url, min_position=min_position
+            )
+        else:
+            assert name == QUERY.name, name
+            if operation == "query":
+                question = parse_question(arguments, now_ms)
+                read = partial(query, self._queries, question, now_ms)
+            else:
+                read = partial(discover, self._queries, operation, arguments, now_ms)
+        await self._caught_up(arguments)
+        return await self._in_thread(read)
+
+    async def _caught_up(self, arguments: Mapping[str, Any]) -> None:
+        if wanted := parse_position(arguments.get("min_position", "")):
+            await self._projector.wait_for(wanted, self._wait_s)
+
+    async def _in_thread(self, read: Callable[[], T]) -> T:
+        if self._reads >= READS_AT_ONCE + READS_WAITING_MAX:
+            raise Overloaded(
+                f"{READS_WAITING_MAX} reads wait already; ask again in a second", status=503
+            )
+        self._reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        finally:
+            self._reads -= 1

@@ -1,0 +1,25 @@
+"""The read side: folds of the log into DuckDB and memory, and every question asked of them.
+
+Modules in the order the data flows:
+
+  source           what the projection reads of the log
+  series           the series of a file in memory, with their newest samples
+  samples          columns of samples: possible duplicates, the newest, bits of values; pure
+  fold             records to rows: interning, duplicates, positions; pure
+  schema           the tables of the DuckDB file, and views for analysts
+  duck_file        opening the file, and loading its rows into memory
+  duck_write       the statements of one write
+  answers          what may be asked, and the shapes of the answers
+  matching         which series a selection means
+  live             the newest samples and the last minutes, in memory
+  duck             the file's one writer: rows and positions in one transaction
+  rebuild          a new file from the log, beside, then an atomic switch
+  reading          readers: snapshots, bounded in time
+  projector        the thread that follows the log
+  query_aggregate  aggregates by group and step
+  query_catalogue  metrics, labels, times and totals
+  query_export     samples in rows
+  queries          every question, typed and bounded
+  hashing          multiset hashes of tables
+  verify           is the file the fold of the log?
+"""

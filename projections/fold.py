@@ -1,0 +1,297 @@
+"""Records to rows: what a run of records adds to the read model, as columns. Pure.
+
+`fold` reads the mirror of what is stored and changes nothing; `projections.duck` writes its
+`Change` and then lets the mirrors absorb it. Of two samples of one series with the same time the
+first in log order wins. Nearly all samples are newer than everything that their series has, so they
+cannot be duplicates; the others are suspects, to be compared with the stored points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from projections.samples import Flags, Rows, equal_but_for_bits, one_nan, sort_out
+from projections.series import NewSeries, SeriesTable, new_series
+from projections.source import Partition
+from streams.errors import PoisonError, ProjectionError
+from streams.events.batch import Floats, Index, Ints, MetricBatch
+from streams.events.catalogue import EventData, MetricsCollected, WindowAmended, WindowClosed
+from streams.events.codec import decode
+from streams.events.window import WindowBatch, window_table
+from streams.log.protocol import Record
+
+WINDOW_WEIGHT = 6
+"""A window's row takes the memory of so many samples."""
+
+_Sight = tuple[bool, int, tuple[str, ...], tuple[str, ...]]
+_Seen = tuple[tuple[tuple[str, ...], ...], Index]
+_SEEN_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a partition is absorbed: the next offset, and of the last record its checksum and
+    when it was appended."""
+
+    next_offset: int
+    checksum: bytes
+    appended_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Points:
+    """Samples in log order, by series id. ``sure``: certainly no duplicates. ``newest``: the rows
+    that are now the newest of their series, one a series. ``flipped``: the series whose newest
+    value changes from 0.0 to -0.0 or back, which DuckDB's UPDATE takes for no change."""
+
+    series: Index
+    at_ms: Ints
+    value: Floats
+    sure: Flags
+    newest: Rows
+    flipped: Index
+
+    def __len__(self) -> int:
+        return len(self.series)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What a run of records adds.
+
+    ``reached``: all positions after it. ``first_id``: the id of the first of ``added``.
+    ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has them.
+    """
+
+    reached: Mapping[Partition, Reached]
+    first_id: int
+    added: tuple[NewSeries, ...]
+    restated: Mapping[int, tuple[str, str]]
+    points: Points
+    windows: tuple[Any, ...]
+    records: int
+    poison: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """A record and what it says, or why nobody can tell."""
+
+    record: Record
+    data: EventData | PoisonError
+
+    @property
+    def weight(self) -> int:
+        """Its rows in memory, in samples."""
+        match self.data:
+            case MetricsCollected(batch):
+                return len(batch)
+            case WindowClosed(windows, _) | WindowAmended(windows, _):
+                return WINDOW_WEIGHT * len(windows)
+            case _:
+                return 0
+
+
+def decode_record(record: Record) -> Decoded:
+    """Never raises for what the record holds."""
+    try:
+        return Decoded(record, decode(record.headers, record.body).data)
+    except PoisonError as error:
+        return Decoded(record, error)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The fold in progress: ids given out here are not in the mirror yet."""
+
+    known: SeriesTable
+    ids: dict[str, int] = field(default_factory=dict)
+    added: list[NewSeries] = field(default_factory=list)
+    restated: dict[int, tuple[str, str]] = field(default_factory=dict)
+    points: list[tuple[Index, Ints, Floats]] = field(default_factory=list)
+    windows: list[Any] = field(default_factory=list)
+    seen: dict[_Sight, _Seen] = field(default_factory=dict)
+
+
+def fold(
+    known: SeriesTable,
+    reached: Mapping[Partition, Reached],
+    records: Iterator[Decoded],
+    *,
+    points_max: int,
+    note_poison: Callable[[Record, PoisonError], None],
+) -> Change:
+    """The change that ``records`` make, up to the record that reaches ``points_max`` samples; the
+    rest stays in the iterator.
+
+    Records below their partition's position were absorbed before and are skipped. Raises
+    `ProjectionError` for a record above it: something in between was lost. A poison record moves
+    the position and adds nothing.
+    """
+    run = _Run(known)
+    after: dict[Partition, Record] = {}
+    taken = poison = weight = 0
+    for one in records:
+        record = one.record
+        place = (record.topic, record.partition)
+        expected = _expected(after.get(place), reached.get(place))
+        if record.offset < expected:
+            continue
+        if record.offset > expected:
+            raise ProjectionError(
+                f"{record.topic}/{record.partition}: got offset {record.offset}, expected "
+                f"{expected}; records in between are missing from what was read"
+            )
+        try:
+            _absorb(run, one)
+        except PoisonError as error:
+            poison += 1
+            note_poison(record, error)
+        after[place] = record
+        taken += 1
+        weight += one.weight
+        if weight >= points_max:
+            break
+    return Change(
+        reached={**reached, **{place: mark(record) for place, record in after.items()}},
+        first_id=len(known),
+        added=tuple(run.added),
+        restated=run.restated,
+        points=_points(run),
+        windows=tuple(run.windows),
+        records=taken,
+        poison=poison,
+    )
+
+
+def mark(record: Record) -> Reached:
+    """The position after a record, with a checksum by which another log's record is told apart."""
+    digest = blake2b(record.body, digest_size=16)
+    for name, value in sorted(record.headers.items()):
+        digest.update(f"{name}\0{value}\0".encode())
+    return Reached(record.offset + 1, digest.digest(), record.at_ms)
+
+
+def _expected(last: Record | None, reached: Reached | None) -> int:
+    if last is not None:
+        return last.offset + 1
+    return reached.next_offset if reached is not None else 0
+
+
+def _absorb(run: _Run, one: Decoded) -> None:
+    match one.data:
+        case PoisonError():
+            raise one.data
+        case MetricsCollected(batch):
+            ids = _intern(run, batch, restate=True)
+            run.points.append((ids[batch.series], batch.at_ms, batch.value))
+        case WindowClosed(windows, _) | WindowAmended(windows, _):
+            ids = _intern(run, windows, restate=False)
+            run.windows.append(_window_rows(windows, ids, one.record.offset))
+        case _:
+            pass
+
+
+def _intern(run: _Run, batch: MetricBatch | WindowBatch, *, restate: bool) -> Index:
+    """The id of each entry of ``batch.labels``.
+
+    Only samples restate type and unit: a window repeats what was known when it closed, and the two
+    topics are read at different speeds.
+    """
+    sight = (restate, len(batch.labels), batch.labels[:1], batch.labels[-1:])
+    seen = run.seen.get(sight)
+    if seen is not None and seen[0] == (batch.labels, batch.types, batch.units):
+        return seen[1]
+    ids = _look_up(run, batch, restate=restate)
+    if len(run.seen) >= _SEEN_MAX:
+        run.seen.clear()
+    run.seen[sight] = (batch.labels, batch.types, batch.units), ids
+    return ids
+
+
+def _look_up(run: _Run, batch: MetricBatch | WindowBatch, *, restate: bool) -> Index:
+    known = run.known.ids
+    numbers = [known.get(text, -1) for text in batch.labels]
+    ids = np.array(numbers, dtype=np.int32)
+    missing = np.flatnonzero(ids < 0)
+    if len(missing):
+        _number(run, batch, ids, missing)
+    if restate and len(ids):
+        _restate(run, batch, ids)
+    return ids
+
+
+def _number(run: _Run, batch: MetricBatch | WindowBatch, ids: Index, missing: Rows) -> None:
+    fresh: dict[str, NewSeries] = {}
+    for i in missing:
+        text = batch.labels[i]
+        if text not in run.ids and text not in fresh:
+            fresh[text] = new_series(text, batch.types[i], batch.units[i])
+    for text, one in fresh.items():  # all of them can be read: only now is anything changed
+        run.ids[text] = len(run.known) + len(run.added)
+        run.added.append(one)
+    ids[missing] = [run.ids[batch.labels[i]] for i in missing]
+
+
+def _restate(run: _Run, batch: MetricBatch | WindowBatch, ids: Index) -> None:
+    first_new = len(run.known)
+    old = ids < first_new
+    if not run.restated and len(ids) > 1 and old.all():
+        get = itemgetter(*ids.tolist())
+        if get(run.known.types) == batch.types and get(run.known.units) == batch.units:
+            return
+    for i, number in enumerate(ids.tolist()):
+        told = (batch.types[i], batch.units[i])
+        if old[i]:
+            was = (run.known.types[number], run.known.units[number])
+            if told != run.restated.get(number, was):
+                run.restated[number] = told
+                run.seen.clear()
+        elif told != (run.added[number - first_new].type, run.added[number - first_new].unit):
+            run.seen.clear()
+            one = run.added[number - first_new]
+            run.added[number - first_new] = NewSeries(one.text, one.name, one.labels, *told)
+
+
+def _window_rows(windows: WindowBatch, ids: Index, segment: int) -> Any:
+    table = window_table(windows)
+    size = len(windows)
+    columns = {
+        "series_id": pa.array(ids, pa.int32()),
+        "size_ms": pa.array(np.full(size, windows.size_ms, dtype=np.int64)),
+        "start_ms": table.column("start_ms"),
+        "segment": pa.array(np.full(size, segment, dtype=np.int64)),
+    }
+    for name in table.schema.names[table.schema.names.index("count") :]:
+        column = table.column(name)
+        if pa.types.is_floating(column.type):
+            column = pa.array(one_nan(column.to_numpy()))
+        columns[name] = column
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def _points(run: _Run) -> Points:
+    if not run.points:
+        none = np.empty(0, dtype=np.int64)
+        ids = none.astype(np.int32)
+        return Points(ids, none, none.astype(np.float64), none > 0, none, ids)
+    if len(run.points) == 1:
+        series, at_ms, value = run.points[0]
+    else:
+        series = np.concatenate([one[0] for one in run.points])
+        at_ms = np.concatenate([one[1] for one in run.points])
+        value = np.concatenate([one[2] for one in run.points])
+    value = one_nan(value)
+    newest_before = run.known.newest(len(run.known) + len(run.added))
+    sure, newest = sort_out(series, at_ms, newest_before)
+    ids = series[newest]
+    old = ids < len(run.known)
+    flips = equal_but_for_bits(run.known.values()[ids[old]], value[newest][old])
+    return Points(series, at_ms, value, sure, newest, ids[old][flips])

@@ -1,0 +1,74 @@
+"""The tables of the DuckDB file, and views for people who open a copy of it.
+
+``points.value`` is NULL for Prometheus' staleness marker and nothing else, so SQL aggregates pass
+over it; every other NaN is stored as one and the same. ``series_id`` is a surrogate of this file
+only: a rebuilt file may number series otherwise. ``segment`` of a window row is the
+offset of the event that told it: a window has one row for its `WindowClosed` and one for each
+`WindowAmended`; the view ``windows_merged`` joins them.
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+
+TABLES = (
+    """CREATE TABLE meta (version INTEGER NOT NULL, log_id VARCHAR NOT NULL)""",
+    """CREATE TABLE positions (
+        topic VARCHAR NOT NULL, "partition" INTEGER NOT NULL, next_offset BIGINT NOT NULL,
+        checksum BLOB NOT NULL, appended_ms BIGINT NOT NULL)""",
+    """CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)""",
+    """CREATE TABLE series (
+        series_id INTEGER NOT NULL, text VARCHAR NOT NULL, name VARCHAR NOT NULL,
+        labels MAP(VARCHAR, VARCHAR) NOT NULL, source VARCHAR NOT NULL,
+        type VARCHAR NOT NULL, unit VARCHAR NOT NULL)""",
+    """CREATE TABLE latest (series_id INTEGER NOT NULL, at_ms BIGINT, value DOUBLE)""",
+    """CREATE TABLE points (
+        series_id INTEGER NOT NULL, at_ms BIGINT NOT NULL, value DOUBLE)""",
+    """CREATE TABLE windows (
+        series_id INTEGER NOT NULL, size_ms BIGINT NOT NULL, start_ms BIGINT NOT NULL,
+        segment BIGINT NOT NULL, count BIGINT NOT NULL, sum DOUBLE NOT NULL,
+        min DOUBLE NOT NULL, max DOUBLE NOT NULL, first DOUBLE NOT NULL, last DOUBLE NOT NULL,
+        first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, increase DOUBLE NOT NULL,
+        bins INTEGER[] NOT NULL, bin_counts BIGINT[] NOT NULL)""",
+    """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0)""",
+)
+
+VIEWS = (
+    """CREATE VIEW samples AS
+        SELECT name, labels, source, type, unit, TRY(make_timestamp_ms(at_ms)) AS sampled_at, value,
+            at_ms, series_id
+        FROM points JOIN series USING (series_id)""",
+    """CREATE VIEW latest_samples AS
+        SELECT name, labels, source, type, unit, TRY(make_timestamp_ms(at_ms)) AS sampled_at, value,
+            at_ms, series_id
+        FROM latest JOIN series USING (series_id)""",
+    # As `streams.domain.windows.merge`: increases join at the seam where segments lie apart in
+    # time; of those that overlap the largest stays, a lower bound.
+    """CREATE VIEW windows_merged AS
+        WITH told AS (
+            SELECT *, first_ms > max(last_ms) OVER before AS apart,
+                arg_max(last, last_ms) OVER before AS last_before
+            FROM windows
+            WINDOW before AS (
+                PARTITION BY series_id, size_ms, start_ms ORDER BY first_ms, segment
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
+        numbered AS (
+            SELECT *, count(*) FILTER (WHERE apart) OVER (
+                PARTITION BY series_id, size_ms, start_ms ORDER BY first_ms, segment) AS island
+            FROM told),
+        islands AS (
+            SELECT series_id, size_ms, start_ms, count(*) AS segments, sum(count) AS count,
+                sum(sum) AS sum, min(min) AS min, max(max) AS max,
+                arg_min(first, (first_ms, segment)) AS first,
+                arg_max(last, (last_ms, -segment)) AS last,
+                min(first_ms) AS first_ms, max(last_ms) AS last_ms,
+                max(increase) + coalesce(sum(CASE
+                    WHEN first < last_before AND NOT isnan(last_before) THEN first
+                    ELSE first - last_before END) FILTER (WHERE apart), 0) AS increase
+            FROM numbered GROUP BY series_id, size_ms, start_ms, island)
+        SELECT series_id, size_ms, start_ms, sum(segments)::BIGINT AS segments,
+            sum(count)::BIGINT AS count, sum(sum) AS sum, min(min) AS min, max(max) AS max,
+            arg_min(first, first_ms) AS first, arg_max(last, last_ms) AS last,
+            min(first_ms) AS first_ms, max(last_ms) AS last_ms, sum(increase) AS increase
+        FROM islands GROUP BY series_id, size_ms, start_ms""",
+)

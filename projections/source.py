@@ -1,0 +1,40 @@
+"""What the projection reads: the log, as far as it needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from streams.events.catalogue import POINTS, WINDOWS
+from streams.log.protocol import Record
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
+
+TOPICS = (POINTS, WINDOWS)
+"""What the projection folds."""
+
+
+class SourceLog(Protocol):
+    """What the projection needs of the log; all of it may be called from any thread."""
+
+    @property
+    def log_id(self) -> str: ...
+
+    def partitions(self, topic: str) -> int: ...
+
+    def read_now(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        records_max: int = 256,
+        bytes_max: int = 8 << 20,
+    ) -> list[Record]: ...
+
+    def ends(self) -> Mapping[Partition, int]: ...
+
+    def starts(self) -> Mapping[Partition, int]: ...
+
+    def wait_for(self, wanted: Mapping[Partition, int], timeout_s: float) -> bool: ...

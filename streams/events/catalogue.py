@@ -1,0 +1,87 @@
+"""The closed union of events, each with its wire name and version.
+
+Wire names are forever (CONVENTIONS.md 2). A new shape is a new version, one upcaster in
+`streams.events.upcast`, one golden file in ``tests/golden/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from streams.events.batch import MetricBatch
+from streams.events.window import WindowBatch
+
+POINTS: Final = "metrics.points"
+WINDOWS: Final = "metrics.windows"
+DEADLETTER: Final = "deadletter"
+TOPICS: Final = (POINTS, WINDOWS, DEADLETTER)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsCollected:
+    """Samples that somebody sent or a collector took."""
+
+    batch: MetricBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """The clock's barrier: ``at_ms`` is aligned; one not above the last is ignored by readers."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowClosed:
+    """The first aggregates of windows that the watermark has passed.
+
+    ``duplicates``: samples left out because their series had one with the same time before.
+    """
+
+    batch: WindowBatch
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowAmended:
+    """Aggregates of samples that came after their window was closed: merge with what was told."""
+
+    batch: WindowBatch
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """A record that could not be understood, as it was, where it lay, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    headers: dict[str, str]
+    body: bytes
+
+
+EventData = MetricsCollected | Ticked | WindowClosed | WindowAmended | DeadLettered
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """CloudEvents 1.0 attributes. ``actor``: who asked for it; the ids tie causes to effects."""
+
+    id: str
+    source: str
+    time_ms: int
+    actor: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened, and its envelope."""
+
+    envelope: Envelope
+    data: EventData

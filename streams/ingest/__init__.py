@@ -1,0 +1,19 @@
+"""Where samples come in: a parser a wire format, the collectors of this process, and the edge.
+
+As the data flows::
+
+  timestamps     a point's time: ISO 8601 or a Unix time
+  parsed         what a parser gives: good points as columns, bad ones with reasons
+  series_cache   what earlier requests taught about raw tags and sequences of series
+  one_point      one point judged in full, with a reason where it is refused
+  gathering      a request's points as they are read
+  json_points    the JSON of `collect_metrics`
+  samples        samples that this process takes itself
+  periodic       producers that run by the clock
+  cpu_usage      how busy the processors were
+  system         this machine's own measurements
+  demo           a synthetic fleet
+  series_limits  how many series there may be
+  merging        requests to log entries
+  edge           where requests become durable
+"""

@@ -1,0 +1,198 @@
+"""Requests to log entries: as few records as possible, and who lies where in them.
+
+Requests of one actor share records; a record holds one partition, at most 50,000 points and 1 MiB.
+Where a request has an idempotency key, the header ``slices`` tells its rows in the record:
+``[[key, first, count], …]``, for readers of logs that cannot tell repeats themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.events.batch import BYTES_MAX, POINTS_MAX, Index, MetricBatch, take
+from streams.events.catalogue import POINTS, Envelope, Event, MetricsCollected
+from streams.events.codec import encode
+from streams.events.labels import series_partition
+from streams.log.protocol import Entry, Message
+
+SLICES_HEADER: Final = "slices"
+SLICES_BYTES_MAX: Final = 8_192
+PARTITIONS_CACHED_MAX: Final = 1_000_000
+_SLICE_NUMBERS_BYTES = 24
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """What one caller wants written. ``key``: its idempotency key, unique among all callers."""
+
+    batch: MetricBatch
+    actor: str
+    source: str
+    time_ms: int
+    key: str | None = None
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """An entry, and the numbers of the requests that have rows in it."""
+
+    entry: Entry
+    requests: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Rows of several requests; ``owner[i]``: the number of row i's request, never falling."""
+
+    batch: MetricBatch
+    owner: Index
+
+    def pick(self, rows: npt.NDArray[np.intp]) -> _Rows:
+        return _Rows(take(self.batch, rows), self.owner[rows])
+
+
+LARGE_DICTIONARY: Final = 500
+"""From this many series on, a dictionary is worth a record of its own."""
+
+
+class Merger:
+    """Makes the entries of a group of requests, with a series' partition computed once."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self._partition_of: dict[str, int] = {}
+
+    def entries(self, requests: Sequence[Request]) -> list[Written]:
+        """The group's records. Takes some 0.1 µs a point; requests without points have none."""
+        written: list[Written] = []
+        for numbers in _sharing(requests):
+            rows = _merged([requests[number].batch for number in numbers], numbers)
+            for partition, part in self._by_partition(rows):
+                for start in range(0, len(part.batch), POINTS_MAX):
+                    stop = min(start + POINTS_MAX, len(part.batch))
+                    whole = stop - start == len(part.batch)
+                    piece = part if whole else part.pick(np.arange(start, stop))
+                    written += _records(requests, partition, piece)
+        return written
+
+    def _by_partition(self, rows: _Rows) -> Iterator[tuple[int, _Rows]]:
+        if self._partitions == 1:
+            yield 0, rows
+            return
+        of_series = np.array([self._partition(text) for text in rows.batch.labels], np.int32)
+        of_row = of_series[rows.batch.series]
+        for partition in np.unique(of_row):
+            yield int(partition), rows.pick(np.flatnonzero(of_row == partition))
+
+    def _partition(self, text: str) -> int:
+        partition = self._partition_of.get(text)
+        if partition is None:
+            if len(self._partition_of) >= PARTITIONS_CACHED_MAX:
+                self._partition_of.clear()
+            partition = self._partition_of[text] = series_partition(text, self._partitions)
+        return partition
+
+
+def _sharing(requests: Sequence[Request]) -> Iterator[list[int]]:
+    """The numbers of the requests that share records: one actor, slices that fit a header.
+
+    A large dictionary is not mixed with others: it comes again with the producer's next request,
+    and then every reader of the log knows it as a whole instead of reading it series by series.
+    """
+    groups: dict[tuple[str, str, int], list[int]] = {}
+    for number, request in enumerate(requests):
+        if len(request.batch):
+            labels = request.batch.labels
+            alone = id(labels) if len(labels) >= LARGE_DICTIONARY else 0
+            groups.setdefault((request.actor, request.source, alone), []).append(number)
+    for numbers in groups.values():
+        shared: list[int] = []
+        size = 2
+        for number in numbers:
+            key = requests[number].key
+            more = 0 if key is None else len(json.dumps(key)) + _SLICE_NUMBERS_BYTES
+            if shared and size + more > SLICES_BYTES_MAX:
+                yield shared
+                shared, size = [], 2
+            shared.append(number)
+            size += more
+        yield shared
+
+
+def _merged(batches: Sequence[MetricBatch], numbers: Sequence[int]) -> _Rows:
+    """One batch of several; a series' type and unit are those that were stated last."""
+    owner = np.repeat(np.array(numbers, np.int32), [len(batch) for batch in batches])
+    first = batches[0]
+    if len(batches) == 1:
+        return _Rows(first, owner)
+    # Repeats of one sequence share their dictionary (see `series_cache`): each is merged once, in
+    # the order in which they were used last.
+    distinct: dict[int, MetricBatch] = {}
+    for batch in batches:
+        distinct.pop(id(batch.labels), None)
+        distinct[id(batch.labels)] = batch
+    if len(distinct) == 1:
+        labels, types, units = first.labels, first.types, first.units
+        series = np.concatenate([batch.series for batch in batches])
+    else:
+        last: dict[str, tuple[str, str]] = {}
+        for batch in distinct.values():
+            kinds = zip(batch.types, batch.units, strict=True)
+            last.update(zip(batch.labels, kinds, strict=True))
+        labels = tuple(last)
+        types = tuple([kind for kind, _ in last.values()])
+        units = tuple([unit for _, unit in last.values()])
+        place = dict(zip(labels, range(len(labels)), strict=True))
+        places = {
+            number: np.array([place[text] for text in batch.labels], np.int32)
+            for number, batch in distinct.items()
+        }
+        series = np.concatenate([places[id(batch.labels)][batch.series] for batch in batches])
+    return _Rows(
+        MetricBatch(
+            labels,
+            types,
+            units,
+            series,
+            np.concatenate([batch.at_ms for batch in batches]),
+            np.concatenate([batch.value for batch in batches]),
+        ),
+        owner,
+    )
+
+
+def _records(requests: Sequence[Request], partition: int, rows: _Rows) -> Iterator[Written]:
+    """One record, or halves of it if it is too large: half the points with their series."""
+    owners, firsts, counts = np.unique(rows.owner, return_index=True, return_counts=True)
+    numbers = tuple(int(owner) for owner in owners)
+    request = requests[numbers[-1]]
+    envelope = Envelope(
+        id=uuid4().hex,
+        source=request.source,
+        time_ms=request.time_ms,
+        actor=request.actor,
+        traceparent=request.traceparent if len(numbers) == 1 else "",
+    )
+    message = encode(Event(envelope, MetricsCollected(rows.batch)))
+    if len(message.body) > BYTES_MAX:
+        middle = len(rows.batch) // 2
+        yield from _records(requests, partition, rows.pick(np.arange(middle)))
+        yield from _records(requests, partition, rows.pick(np.arange(middle, len(rows.batch))))
+        return
+    slices = [
+        [requests[number].key, int(first), int(count)]
+        for number, first, count in zip(numbers, firsts, counts, strict=True)
+        if requests[number].key is not None
+    ]
+    if slices:
+        text = json.dumps(slices, separators=(",", ":"))
+        message = Message({**message.headers, SLICES_HEADER: text}, message.body)
+    yield Written(Entry(POINTS, partition, message), numbers)

@@ -1,0 +1,19 @@
+"""The event log: append-only, durable before it acknowledges, readable while it is written.
+
+In the order in which a record passes:
+
+  protocol       what every log is: topics, partitions, messages, positions
+  wall_clock     Unix milliseconds
+  checksum       the chain over each partition's records, and the checksums of other rows
+  lock           one owner of a log at a time
+  wal_check      a torn end of the write-ahead log told from damage in its middle
+  sqlite_file    the SQLite file: its schema, how it is made, opened, and what its errors mean
+  sqlite_rows    what the file says of itself: identity, partitions, tables
+  sqlite_units   units of writing: checked by the caller, written in groups
+  sqlite_check   what is verified before the log is used
+  ends           the committed ends, and waking those who wait for them
+  sqlite_writer  the thread that writes: bounded queue, group commit, upkeep
+  sqlite_reader  reading, with every row verified
+  sqlite_watch   how a reading process learns of new records
+  sqlite_log     the embedded log: all of it behind the protocol
+"""

@@ -1,0 +1,92 @@
+"""What /ready and the status line tell."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from mcp_api.readiness import Readiness
+from mcp_api.server import Server
+from projections.rebuild import Rebuilt
+from streams.errors import ProjectionError
+from tests.api.processes import PROGRAM, ROOT, environment, quick_settings
+
+
+async def _pending() -> None:
+    await asyncio.Event().wait()
+
+
+async def _failed() -> None:
+    raise ProjectionError("another process has the file")
+
+
+def readiness(server: Server, start: asyncio.Task[None], rebuilt: Rebuilt | None) -> Readiness:
+    return Readiness(server.log, server.runner, server.projector, start, lambda: rebuilt)
+
+
+async def test_each_reason_is_a_sentence(running_server: Server) -> None:
+    opening = asyncio.create_task(_pending())
+    assert readiness(running_server, opening, None).reasons() == ["the database is being opened"]
+    rebuilding = readiness(running_server, opening, Rebuilt(3_000, 10_000, 5, 1.0))
+    assert "3,000 of 10,000 records" in rebuilding.reasons()[0]
+    opening.cancel()
+    failing = asyncio.create_task(_failed())
+    await asyncio.wait({failing})
+    reasons = readiness(running_server, failing, None).reasons()
+    assert reasons == ["the database cannot be written: another process has the file"]
+
+
+async def test_not_ready_is_a_503_with_the_reasons_until_it_is(tmp_path: Path) -> None:
+    async with (
+        Server(quick_settings(tmp_path)) as server,
+        httpx.AsyncClient(base_url=server.url) as client,
+    ):
+        answer = await client.get("/ready")
+        while answer.status_code == 503:
+            assert answer.json()["reasons"]
+            assert answer.headers["retry-after"] == "1"
+            answer = await client.get("/ready")
+        assert answer.json() == {"status": "ready", "reasons": []}
+
+
+async def test_a_log_with_much_to_read_is_ready_when_it_is_read(tmp_path: Path) -> None:
+    metrics = [{"name": "m", "value": i, "metric_type": "gauge"} for i in range(100)]
+    async with Server(quick_settings(tmp_path)) as server:
+        for _ in range(20):
+            arguments = {"source": "s", "metrics": metrics}
+            await server.calls.call("collect_metrics", arguments, actor="test")
+    (tmp_path / "logfire_mcp.duckdb").unlink()
+    async with Server(quick_settings(tmp_path)) as server:
+        await server.until_ready()
+        status = await server.calls.call("get_server_status", {}, actor="test")
+        assert status.content["metrics"]["total_metrics_stored"] > 0
+        assert sum(server.runner.lag().values()) < 20
+
+
+def test_a_person_sees_what_arrives(tmp_path: Path) -> None:
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "serve", "--port", "0", "--data-dir", str(tmp_path)],
+        stdin=child,
+        stdout=child,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment(TERM="xterm", METRICS_COLLECTION_INTERVAL="1"),
+    )
+    os.close(child)
+    shown = b""
+    while b"points/s" not in shown or b"cpu" not in shown:
+        shown += os.read(parent, 4_096)
+    assert b"points stored" in shown
+    assert b"series" in shown
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    os.close(parent)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
