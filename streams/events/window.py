@@ -18,9 +18,8 @@ from streams.events.batch import (
     Ints,
     MetricType,
     check_times,
-    read_ipc,
-    write_ipc,
 )
+from streams.events.ipc import read_ipc, write_ipc
 from streams.events.labels import check_series
 
 WINDOW_ROWS_MAX = 50_000

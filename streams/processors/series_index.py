@@ -40,7 +40,7 @@ class SeriesIndex:
         self._ranks = np.zeros(0, dtype=np.int32)
         self._observed = np.zeros(0, dtype=np.bool_)
         self._bytes = np.zeros(0, dtype=np.int64)
-        self._cache: dict[Dictionary, Index] = {}
+        self._cache: dict[tuple[int, int, int], tuple[Dictionary, Index]] = {}
         self._cached_labels = 0
 
     def __len__(self) -> int:
@@ -50,20 +50,21 @@ class SeriesIndex:
         self, labels: tuple[str, ...], types: tuple[str, ...], units: tuple[str, ...]
     ) -> Index:
         """The number of each entry of a batch's dictionary."""
-        dictionary = (labels, types, units)
-        found = self._cache.get(dictionary)
+        # By identity, which costs nothing: a dictionary that came before is the same object again
+        # (see `streams.events.batch_heads`). What is kept here keeps its ids from being reused.
+        place = (id(labels), id(types), id(units))
+        found = self._cache.get(place)
         if found is not None:
-            return found  # the oldest goes first, used or not: each touch would hash all the texts
+            return found[1]
         numbers = np.fromiter(
             (self._number(entry) for entry in zip(labels, types, units, strict=True)),
             dtype=np.int32,
             count=len(labels),
         )
-        self._cache[dictionary] = numbers
+        self._cache[place] = (labels, types, units), numbers
         self._cached_labels += len(labels)
         while self._cached_labels > CACHED_LABELS_MAX and self._cache:
-            oldest = next(iter(self._cache))
-            del self._cache[oldest]
+            oldest, _ = self._cache.pop(next(iter(self._cache)))
             self._cached_labels -= len(oldest[0])
         return numbers
 

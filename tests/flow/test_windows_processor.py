@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.domain.sketch import quantile
-from streams.events.batch import STALE, MetricBatch, encode_batch, write_ipc
+from streams.events.batch import STALE, MetricBatch, encode_batch
 from streams.events.catalogue import (
     DEADLETTER,
     WINDOWS,
@@ -25,6 +25,7 @@ from streams.events.catalogue import (
     WindowClosed,
 )
 from streams.events.codec import decode
+from streams.events.ipc import write_ipc
 from streams.events.window import WindowBatch
 from streams.log.protocol import BODY_BYTES_MAX, Entry, Record
 from streams.processors.seam import HEAD
