@@ -34,6 +34,7 @@ _ISO = re.compile(
 _NO_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)?)?", re.ASCII)
 _EXPECTED = "expected ISO 8601 with offset, such as 2026-01-31T12:00:00Z, or Unix seconds"
 _COLUMN_FROM = 8
+_REPEATED = 16  # where each time comes so often, to look it up is cheaper than to parse it
 _COLUMN_TEXT_MIN = 20  # shorter texts leave out minutes, which Arrow would take and we do not
 
 
@@ -58,7 +59,8 @@ def times_column(stated: Sequence[str | float | None]) -> Ints:
     if stated.count(stated[0]) == count:
         return np.full(count, _or_absent(stated[0]), np.int64)
     distinct = set(stated)
-    if len(distinct) > _COLUMN_FROM and (column := _text_column(stated)) is not None:
+    many = len(distinct) > max(_COLUMN_FROM, count // _REPEATED)
+    if many and (column := _text_column(stated)) is not None:
         return column
     table = {one: _or_absent(one) for one in distinct}
     return np.fromiter(map(table.__getitem__, stated), np.int64, count)
