@@ -102,12 +102,11 @@ def decode_batch(body: bytes) -> MetricBatch:
     Raises `PoisonError`: not Arrow, other columns, nulls, over the limits, an index out of range,
     a label text that is not canonical or an unknown type.
     """
-    known = known_head(body)
-    if known is not None and known[1] is not None:
-        head, columns = known
+    head, known = known_head(body)
+    if head is not None and known is not None:
         with suppress(PoisonError):  # then it is read as a whole, to say what is wrong with it
             table = read_ipc(ROWS_HEAD + body[len(head) :], ROWS)
-            return _batch(columns, table, table.column(0))
+            return _batch(known, table, table.column(0))
     table = read_ipc(body, SCHEMA)
     column = table.column(0)
     if column.null_count:
@@ -115,7 +114,7 @@ def decode_batch(body: bytes) -> MetricBatch:
     chunk = column.chunk(0) if column.num_chunks else pa.array([], SCHEMA.field(0).type)
     if chunk.dictionary.null_count:
         raise PoisonError("a dictionary entry is null")
-    columns = columns_of(None if known is None else known[0], chunk.dictionary, _check_series)
+    columns = columns_of(head, chunk.dictionary, _check_series)
     return _batch(columns, table, chunk.indices)
 
 

@@ -94,11 +94,11 @@ def head_of(columns: Columns) -> bytes:
     return head
 
 
-def known_head(body: bytes) -> tuple[bytes, Columns | None] | None:
-    """A stream's head, and its dictionary if that was checked before; None for other streams."""
+def known_head(body: bytes) -> tuple[bytes | None, Columns | None]:
+    """A stream's head, if it has one, and its dictionary, if that was checked before."""
     size = _head_bytes(body)
     if size is None:
-        return None
+        return None, None
     head = body[:size]
     return head, _read.get(head)
 
