@@ -15,20 +15,34 @@ commands that read the log and the database::
   tool_calls           the tools as transports use them: bounded, counted, errors as answers
   tool_route           POST /logfire-mcp, the hot path
   export_route         GET /export, streamed
+  prometheus_api       /api/v1/…, PromQL as Prometheus answers it
   admin_routes         POST /admin/rebuild and /admin/verify, told as JSON lines
+  snapshot_route       GET /admin/snapshot, the whole database
   mcp_protocol         the MCP server, on the SDK's low-level server
   mcp_http             /mcp, which loads the SDK at its first request
   telemetry            counters, durations and gauges for Prometheus
   server_gauges        the gauges that are read from a server's parts
+  log_watch            whether the log can be reached, and what is told about it
   readiness            whether the read models are up to date
+  series_seed          what the log holds counts in the series limits
   app                  the routes and the guard, put together
+  data_dir             what lies in a data directory, and whose it is
+  backbone             a server's log and what reads it: embedded, or a node's part on Kafka
+  snapshot_fetch       another node's database, for one that has none yet
   discovery            how processes find the server of a data directory
   server               the composition root: opens, starts, stops in order
   stdio                the `mcp` command: attaches to a server or is one
   screen               what the commands print
+  ending               the last resort of a process that is told to end
   serving              the `serve` and `demo` commands
+  worker               the `worker` command: processors on Kafka
   replay_lines         records of the log as text
+  dead_letters         dead letters as lines that can be corrected
+  terminal_chart       charts of plain text
+  query_command        the `query` command
   log_commands         the `tail` and `replay` commands
+  requeueing           where corrected dead letters go
+  requeue_command      the `requeue` command
   export_files         the bytes of the `export` command
   projection_commands  the `rebuild`, `verify` and `export` commands
   options              options and settings that the commands share

@@ -82,6 +82,16 @@ def parse_hashes(content: Mapping[str, Any]) -> Hashes:
     )
 
 
+async def may_administer(scope: Scope, send: Send) -> bool:
+    """Whether the caller may; who may not has been refused."""
+    caller: Caller = scope["caller"]
+    if caller.kind == "token" or caller.loopback:
+        return True
+    message = "Only callers on this machine may do that, or those with the token."
+    await send_refusal(send, Refusal(403, message))
+    return False
+
+
 def one_at_a_time(name: str, work: Work) -> App:
     """A route that does the work and tells of it; 503 while the work of another caller goes on."""
     busy = threading.Lock()
@@ -93,10 +103,7 @@ def one_at_a_time(name: str, work: Work) -> App:
             busy.release()
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        caller: Caller = scope["caller"]
-        if caller.kind != "token" and not caller.loopback:
-            message = "Only callers on this machine may do that, or those with the token."
-            await send_refusal(send, Refusal(403, message))
+        if not await may_administer(scope, send):
             return
         if not busy.acquire(blocking=False):
             message = f"A {name} is running already; ask again when it has ended."

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from mcp_api.admin_routes import rebuild_route, verify_route
 from mcp_api.asgi import Receive, Scope, Send
 from mcp_api.caller import Admission
+from mcp_api.data_dir import projection_path
 from mcp_api.export_route import ExportRoute
 from mcp_api.guard import Guard, GuardLimits
 from mcp_api.mcp_http import McpHttp, refuse_stream
 from mcp_api.pages import health, index, metrics, ready
+from mcp_api.prometheus_api.route import PrometheusApi
 from mcp_api.router import Router
+from mcp_api.snapshot_route import snapshot_route
 from mcp_api.telemetry import Telemetry
 from mcp_api.tool_calls import ToolCalls
 from mcp_api.tool_route import ToolRoute
@@ -29,6 +32,7 @@ def build_app(
     calls: ToolCalls,
     mcp: McpHttp,
     projector: Projector,
+    prometheus_api: PrometheusApi,
     telemetry: Telemetry,
     not_ready: Callable[[], list[str]],
     limits: GuardLimits,
@@ -40,11 +44,13 @@ def build_app(
             "/mcp": {"POST": mcp, "GET": _no_stream, "DELETE": _no_stream},
             "/logfire-mcp": {"POST": ToolRoute(calls)},
             "/export": {"GET": ExportRoute(toolbox)},
+            "/api/v1/*": {"GET": prometheus_api, "POST": prometheus_api},
             "/metrics": {"GET": metrics(telemetry)},
             "/health": {"GET": health()},
             "/ready": {"GET": ready(not_ready)},
             "/admin/rebuild": {"POST": rebuild_route(projector)},
             "/admin/verify": {"POST": verify_route(projector)},
+            "/admin/snapshot": {"GET": snapshot_route(projector, projection_path(settings))},
         }
     )
     admission = Admission.of(

@@ -15,7 +15,9 @@ from mcp_api import screen
 from mcp_api.log_commands import replay, tail
 from mcp_api.options import data_dir_option, settings_of
 from mcp_api.projection_commands import export, rebuild, verify
-from streams.errors import LogfireMcpError
+from mcp_api.query_command import query
+from mcp_api.requeue_command import requeue
+from streams.errors import ConfigError, LogfireMcpError
 
 DEMO_DIR = Path("~/.logfire-mcp-demo")
 
@@ -24,7 +26,9 @@ _EXAMPLES = """
 Examples:
   logfire-mcp-server serve                     measure this machine, answer at port 8000
   logfire-mcp-server demo                      the same with a made-up fleet of servers
+  logfire-mcp-server worker                    run the processors on Kafka, beside `serve`
   logfire-mcp-server mcp                       MCP over stdio, for a client's configuration
+  logfire-mcp-server query 'system_cpu_usage'  ask in PromQL; with --start, a chart
   logfire-mcp-server tail --follow             watch the events as they come
   logfire-mcp-server export --format csv --metric system_cpu_usage --start -1h
   logfire-mcp-server verify                    prove that the database equals the log
@@ -66,8 +70,15 @@ def main() -> None:
     "--port", type=int, help="Port; 0 takes a free one.  [env: LOGFIRE_MCP_PORT; default: 8000]"
 )
 @data_dir_option
-def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
+@click.option(
+    "--with-worker",
+    is_flag=True,
+    help="On Kafka: run the processors in this process, too, instead of in workers.",
+)
+def serve(host: str | None, port: int | None, data_dir: Path | None, *, with_worker: bool) -> None:
     """Measure this machine, take measurements, answer questions.
+
+    With KAFKA_BOOTSTRAP_SERVERS this is one node of any number; the log is on Kafka.
 
     \b
     Examples:
@@ -78,7 +89,30 @@ def serve(host: str | None, port: int | None, data_dir: Path | None) -> None:
     from mcp_api.serving import serve_until_stopped
 
     settings = settings_of(host=host, port=port, data_dir=data_dir)
-    asyncio.run(serve_until_stopped(settings))
+    asyncio.run(serve_until_stopped(settings, with_worker=with_worker))
+
+
+@main.command()
+@click.option("--host", help="Address to listen on.  [env: LOGFIRE_MCP_HOST; default: 127.0.0.1]")
+@click.option(
+    "--port", type=int, help="Port; 0 takes a free one.  [env: LOGFIRE_MCP_PORT; default: 8000]"
+)
+def worker(host: str | None, port: int | None) -> None:
+    """Run the processors on Kafka, with as many other workers as you start.
+
+    The workers share the partitions out among themselves: one that ends or hangs is replaced by the
+    others within KAFKA_SESSION_TIMEOUT, and nothing counts twice. More workers than
+    KAFKA_PARTITIONS wait in reserve. A worker keeps nothing on disk. It answers /health, /ready and
+    /metrics, and ends with exit code 1 where it cannot go on: let a supervisor start it again.
+
+    \b
+    Examples:
+      KAFKA_BOOTSTRAP_SERVERS=localhost:9092 logfire-mcp-server worker --port 8001
+      docker compose -f docker-compose.kafka.yml up -d --scale worker=3
+    """
+    from mcp_api.worker import work_until_stopped
+
+    sys.exit(asyncio.run(work_until_stopped(settings_of(host=host, port=port))))
 
 
 @main.command()
@@ -129,8 +163,13 @@ def demo(hosts: int, host: str | None, port: int | None, data_dir: Path) -> None
     from mcp_api.serving import serve_until_stopped
 
     settings = settings_of(host=host, port=port, data_dir=data_dir.expanduser())
+    if settings.kafka() is not None:
+        raise ConfigError(
+            "KAFKA_BOOTSTRAP_SERVERS is set, and a made-up fleet has no place in a log that others "
+            "share: unset it for the demo"
+        )
     asyncio.run(serve_until_stopped(settings, demo_hosts=hosts))
 
 
-for _command in (tail, replay, export, rebuild, verify):
+for _command in (query, tail, replay, requeue, export, rebuild, verify):
     main.add_command(_command)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
+from mcp_api.data_dir import owned_log, projection_path
 from mcp_api.discovery import Found
-from mcp_api.server import projection_path
 from mcp_api.tools.export import ExportRequest, export_path, open_export, parse_export
 from projections.projector import Projector
 from projections.queries import Queries
 from streams.config import Settings
-from streams.errors import LogfireMcpError, LogUnavailable
-from streams.log.sqlite_log import SqliteLog
+from streams.errors import LogfireMcpError
 from streams.log.wall_clock import wall_clock_ms
 
 CATCH_UP_S = 600.0
@@ -57,9 +56,7 @@ def _from_server(
 @contextmanager
 def _from_files(settings: Settings, request: ExportRequest) -> Iterator[Iterator[bytes]]:
     """Owns the files meanwhile; what the log has and the database lacks is folded first."""
-    if not settings.db_path.exists():
-        raise LogUnavailable(f"there is no log at {settings.db_path}: start the server first")
-    with closing(SqliteLog.open(settings.db_path, partitions=settings.partitions)) as log:
+    with owned_log(settings) as log:
         projector = Projector(log, projection_path(settings))
         projector.start()
         try:

@@ -23,7 +23,7 @@ REQUESTS_MAX = 512
 REQUEST_S = 60.0
 CALL_S = 30.0
 
-STREAMING_PATHS = frozenset({"/export", "/admin/rebuild", "/admin/verify"})
+STREAMING_PATHS = frozenset({"/export", "/admin/rebuild", "/admin/verify", "/admin/snapshot"})
 """They take as long as their data; each bounds its own waiting for the client."""
 
 Observe = Callable[[Scope, int, float], None]

@@ -14,8 +14,8 @@ import click
 from mcp_api.options import data_dir_option, settings_of
 
 if TYPE_CHECKING:
+    from streams.log.opening import ServerLog
     from streams.log.protocol import Record
-    from streams.log.sqlite_log import SqliteLog
 
 TAIL_RECORDS = 10
 FOLLOW_S = 1.0
@@ -40,23 +40,40 @@ topic_option = click.option(
     metavar="TIME",
     help="ISO 8601 or relative (-15m).  [default: the last ten records]",
 )
+@click.option("--dead", is_flag=True, help="Only dead letters: what could not be taken, and why.")
+@click.option("--json", "as_json", is_flag=True, help="With --dead: lines for `requeue`.")
 @data_dir_option
-def tail(topics: tuple[str, ...], follow: bool, begin: str | None, data_dir: Path | None) -> None:
+def tail(
+    topics: tuple[str, ...],
+    follow: bool,
+    begin: str | None,
+    data_dir: Path | None,
+    *,
+    dead: bool,
+    as_json: bool,
+) -> None:
     """Show events as they come, one readable line each.
 
     \b
     Examples:
       logfire-mcp-server tail
       logfire-mcp-server tail --topic metrics.windows --from -1h --no-follow
+      logfire-mcp-server tail --dead --json --from -1d --no-follow > dead.jsonl
     """
+    from mcp_api.dead_letters import dead_line
     from mcp_api.replay_lines import tail_line
 
+    if as_json and not dead:
+        raise click.UsageError("--json goes with --dead; `replay` prints every event as JSON")
+    if dead:
+        topics = ("deadletter",)
+    line = dead_line if as_json else tail_line
     with closing(_open(data_dir)) as log:
         chosen = topics or _TOPICS
         offsets = _offsets(log, chosen, begin) if begin else _last(log, chosen)
         while True:
             for record in _records(log, offsets, dict(log.ends()), None):
-                click.echo(tail_line(record))
+                click.echo(line(record))
                 offsets[record.topic, record.partition] = record.offset + 1
             if not follow:
                 return
@@ -99,14 +116,14 @@ def replay(
         sys.stdout.buffer.flush()
 
 
-def _open(data_dir: Path | None) -> SqliteLog:
-    from streams.log.sqlite_log import SqliteLog
+def _open(data_dir: Path | None) -> ServerLog:
+    from streams.log.opening import open_log_to_read
 
-    return SqliteLog.open(settings_of(data_dir=data_dir).db_path, read_only=True)
+    return open_log_to_read(settings_of(data_dir=data_dir))
 
 
 def _offsets(
-    log: SqliteLog, topics: tuple[str, ...], begin: str | None
+    log: ServerLog, topics: tuple[str, ...], begin: str | None
 ) -> dict[tuple[str, int], int]:
     """Where each partition starts: at a time, or at its first record."""
     import asyncio
@@ -128,7 +145,7 @@ def _offsets(
     return asyncio.run(find())
 
 
-def _last(log: SqliteLog, topics: tuple[str, ...]) -> dict[tuple[str, int], int]:
+def _last(log: ServerLog, topics: tuple[str, ...]) -> dict[tuple[str, int], int]:
     starts = log.starts()
     return {
         place: max(starts[place], end - TAIL_RECORDS)
@@ -138,7 +155,7 @@ def _last(log: SqliteLog, topics: tuple[str, ...]) -> dict[tuple[str, int], int]
 
 
 def _records(
-    log: SqliteLog,
+    log: ServerLog,
     offsets: dict[tuple[str, int], int],
     ends: dict[tuple[str, int], int],
     until_ms: int | None,
@@ -153,7 +170,7 @@ def _records(
 
 
 def _partition(
-    log: SqliteLog, topic: str, partition: int, start: int, end: int
+    log: ServerLog, topic: str, partition: int, start: int, end: int
 ) -> Iterator[Record]:
     offset = start
     while offset < end:

@@ -35,7 +35,9 @@ def settings_of(**options: Any) -> Settings:
         level=settings.log_level,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for noisy in ("httpx", "httpx2", "mcp", "uvicorn"):
-        # They tell every request at INFO; what goes wrong still comes through.
+    # It tells the same several times a second while a broker is away; our own modules tell it once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for noisy in ("httpx", "httpx2", "mcp", "uvicorn", "streams.runners.faust_app"):
+        # They tell every request or step at INFO; what goes wrong still comes through.
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
     return settings

@@ -21,6 +21,7 @@ Logfire MCP Server: metrics in an event log, answers over MCP.
                       claude mcp add --transport http logfire-mcp {url}/mcp
   POST /logfire-mcp   the same tools as plain HTTP: {{"tool": "query_metrics", "arguments": {{…}}}}
   GET  /export        raw samples: ?format=csv&metric_names=NAME&start_time=-1h
+  GET  /api/v1/…      PromQL, as Prometheus' HTTP API has it: /api/v1/query?query=up
   GET  /metrics       this server's own numbers, for Prometheus
   GET  /health        alive?
   GET  /ready         up to date?

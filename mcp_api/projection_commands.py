@@ -13,7 +13,7 @@ import click
 
 from mcp_api import screen
 from mcp_api.options import data_dir_option, settings_of
-from streams.errors import LogfireMcpError, LogUnavailable, ProjectionError
+from streams.errors import LogfireMcpError, ProjectionError
 
 if TYPE_CHECKING:
     from mcp_api.discovery import Found
@@ -31,6 +31,7 @@ def rebuild(data_dir: Path | None) -> None:
 
     A running server goes on answering from the old one until the new one is complete.
     """
+    from mcp_api.data_dir import owned_log, projection_path
     from projections.rebuild import Rebuilt, rebuild_file
 
     settings = settings_of(data_dir=data_dir)
@@ -40,8 +41,8 @@ def rebuild(data_dir: Path | None) -> None:
             done = _ask(settings, found, "/admin/rebuild", show)
             rebuilt = Rebuilt(**done)
         else:
-            with closing(_owned_log(settings)) as log:
-                rebuilt = rebuild_file(_projection_path(settings), log, show)
+            with owned_log(settings) as log:
+                rebuilt = rebuild_file(projection_path(settings), log, show)
     screen.out.print(
         f"Rebuilt: {rebuilt.records:,} records, {rebuilt.points:,} points in "
         f"{rebuilt.elapsed_s:.1f} s ({rebuilt.points_per_s:,.0f} points/s)."
@@ -56,12 +57,12 @@ def verify(data_dir: Path | None) -> None:
     Exit code 1 if they differ. A running server goes on; what comes meanwhile is not looked at.
     """
     from projections.verify import verify as compare
-    from streams.log.sqlite_log import SqliteLog
+    from streams.log.opening import open_log_to_read
 
     settings = settings_of(data_dir=data_dir)
     stored = _stored_hashes(settings)
     with (
-        closing(SqliteLog.open(settings.db_path, read_only=True)) as log,
+        closing(open_log_to_read(settings)) as log,
         _progress("Folding the log") as show,
     ):
         report = compare(log, stored, show)
@@ -148,6 +149,7 @@ def _found(settings: Settings) -> Found | None:
 def _stored_hashes(settings: Settings) -> Hashes:
     """Of the running server's database, or of the file."""
     from mcp_api.admin_routes import parse_hashes
+    from mcp_api.data_dir import owned_log, projection_path
     from projections.duck import DuckProjection
     from projections.reading import reading
     from projections.verify import VERIFY_TIMEOUT_S, projection_hashes
@@ -155,31 +157,16 @@ def _stored_hashes(settings: Settings) -> Hashes:
     found = _found(settings)
     if found is not None:
         return parse_hashes(_ask(settings, found, "/admin/verify", lambda _: None))
-    path = _projection_path(settings)
+    path = projection_path(settings)
     if not path.exists():
         raise ProjectionError(f"there is no database at {path}: start the server first")
-    with closing(_owned_log(settings)) as log:
+    with owned_log(settings) as log:
         projection = DuckProjection.open(path, log, live_points_max=0)
         try:
             with reading(projection, VERIFY_TIMEOUT_S) as reader:
                 return projection_hashes(reader)
         finally:
             projection.close()
-
-
-def _owned_log(settings: Settings) -> Any:
-    """The log as its owner opens it, so that no server starts meanwhile."""
-    from streams.log.sqlite_log import SqliteLog
-
-    if not settings.db_path.exists():
-        raise LogUnavailable(f"there is no log at {settings.db_path}: start the server first")
-    return SqliteLog.open(settings.db_path, partitions=settings.partitions)
-
-
-def _projection_path(settings: Settings) -> Path:
-    from mcp_api.server import projection_path
-
-    return projection_path(settings)
 
 
 def _ask(

@@ -6,49 +6,73 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from streams.errors import ProjectionError
+from streams.errors import LogError, ProjectionError
 
 if TYPE_CHECKING:
+    from mcp_api.log_watch import LogWatch
     from projections.projector import Projector
     from projections.rebuild import Rebuilt
-    from streams.log.sqlite_log import SqliteLog
-    from streams.runners.local import LocalRunner
+    from streams.log.opening import ServerLog
+    from streams.runners.runner import Runner
 
 STALLED_S = 15.0
 """Behind for that long without a step forward. A step takes a second at most."""
 
 
+TICK_AHEAD_S = 15.0
+"""A clock that was set back by less is not worth a word."""
+
+
 class Readiness:
-    """Caught up means: up to where the log ended at the start. Later lag is no reason by itself."""
+    """Caught up means: up to where the log ended at the start. Later lag is no reason by itself.
+
+    ``runner`` None: the processors run elsewhere. ``fetching``: what is done to get a snapshot, ""
+    for nothing. ``watch`` None: a log that needs none.
+    """
 
     def __init__(
         self,
-        log: SqliteLog,
-        runner: LocalRunner,
+        log: ServerLog,
+        runner: Runner | None,
         projector: Projector,
         projector_start: asyncio.Task[None],
         rebuilding: Callable[[], Rebuilt | None],
+        *,
+        fetching: Callable[[], str] = str,
+        watch: LogWatch | None = None,
     ) -> None:
         self._log = log
         self._runner = runner
         self._projector = projector
         self._projector_start = projector_start
         self._rebuilding = rebuilding
+        self._fetching = fetching
+        self._watch = watch
         self._ends_at_start = dict(log.ends())
         self._runner_caught_up = False
         self._projector_caught_up = False
 
     def reasons(self) -> list[str]:
         """One sentence each; empty if all is well."""
+        if self._watch is not None and (unreachable := self._watch.unreachable()):
+            return [unreachable]
         return [*self._runner_reasons(), *self._projector_reasons()]
 
     def _runner_reasons(self) -> list[str]:
+        if self._runner is None:
+            return []
         failure = self._runner.failure()
         if failure is not None:
             return [f"the processors stopped: {failure}; restart the server"]
         stalled_s = self._runner.stalled_for_s()
         if stalled_s > STALLED_S:
             return [f"the processors have made no progress for {stalled_s:.0f} s"]
+        ahead_s = self._runner.tick_ahead_s()
+        if ahead_s > TICK_AHEAD_S:
+            return [
+                f"the newest tick is {ahead_s:,.0f} s ahead of the clock, which was set back: no "
+                "window closes until it has caught up"
+            ]
         if not self._runner_caught_up:
             behind = sum(self._runner.lag().values())
             since = sum(self._log.ends().values()) - sum(self._ends_at_start.values())
@@ -60,6 +84,8 @@ class Readiness:
     def _projector_reasons(self) -> list[str]:
         if not self._projector_start.done():
             rebuilt = self._rebuilding()
+            if rebuilt is None and (fetching := self._fetching()):
+                return [fetching]
             if rebuilt is None:
                 return ["the database is being opened"]
             return [
@@ -67,6 +93,8 @@ class Readiness:
                 f"{rebuilt.records_total:,} records"
             ]
         failure = self._projector_start.exception() or self._projector.failure()
+        if isinstance(failure, LogError):
+            return [f"the log cannot be read: {failure}"]
         if failure is not None:
             return [f"the database cannot be written: {failure}"]
         stalled_s = self._projector.stalled_for_s()
@@ -89,6 +117,8 @@ class Readiness:
         """Records of the time before the start that are not projected; other topics are not."""
         if not positions:
             return sum(self._ends_at_start.values())
+        ends = self._log.ends()  # one may turn out to be lower, where its last offsets hold nothing
         return sum(
-            max(0, self._ends_at_start[place] - offset) for place, offset in positions.items()
+            max(0, min(self._ends_at_start[place], ends[place]) - offset)
+            for place, offset in positions.items()
         )

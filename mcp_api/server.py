@@ -9,21 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from mcp_api.app import build_app
+from mcp_api.backbone import open_backbone
 from mcp_api.bodies import BodyLimits
+from mcp_api.data_dir import projection_path
 from mcp_api.discovery import Found, announce, announced, withdraw
 from mcp_api.guard import Guard, GuardLimits
 from mcp_api.listener import Listener, bind
 from mcp_api.mcp_http import McpHttp
+from mcp_api.prometheus_api.route import PrometheusApi
 from mcp_api.readiness import Readiness
 from mcp_api.screen import Numbers
+from mcp_api.series_seed import SeriesSeed
 from mcp_api.server_gauges import server_gauges
+from mcp_api.snapshot_fetch import fetch_snapshot
+from mcp_api.snapshot_route import remove_unsent
 from mcp_api.telemetry import Telemetry
 from mcp_api.tool_calls import ToolCalls
 from mcp_api.tools.toolbox import LocalToolbox
@@ -32,16 +38,14 @@ from projections.projector import Projector
 from projections.queries import Queries
 from projections.rebuild import Rebuilt
 from streams.config import Settings
-from streams.errors import LogLocked, ProjectionError, QueryTooExpensive
+from streams.errors import LogError, LogLocked, ProjectionError, QueryTooExpensive
 from streams.events.codec import iso_time
 from streams.ingest.demo import run_demo
 from streams.ingest.edge import Edge
 from streams.ingest.series_limits import SeriesLimits
 from streams.ingest.system import run_collector
-from streams.log.sqlite_log import SqliteLog
 from streams.log.wall_clock import wall_clock_ms
-from streams.processors.windows import WindowsProcessor
-from streams.runners.local import LocalRunner
+from streams.runners.runner import Runner
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -49,6 +53,7 @@ WARM_START_S = 1.5
 """A read model that is not open by then is being rebuilt: HTTP does not wait for it any longer."""
 
 READY_POLL_S = 0.02
+FAILED_POLL_S = 0.5
 
 BODIES_AT_ONCE = 4
 """Bodies of the largest size that may be in memory together."""
@@ -56,11 +61,11 @@ BODIES_AT_ONCE = 4
 STOP_S = 1.0
 """For the runner and the projector; what is not committed then is done again next time."""
 
+EDGE_STOP_S = 5.0
+"""For the requests taken; their clients have been cut off before."""
 
-def projection_path(settings: Settings) -> Path:
-    """The DuckDB file: beside the log that it is a fold of, which never has this name itself:
-    see `Settings.db_path`."""
-    return settings.db_path.with_suffix(".duckdb")
+TAIL_STOP_S = 3.0
+"""For the agents on Kafka; what they had is in the log."""
 
 
 class Server:
@@ -71,19 +76,27 @@ class Server:
     """
 
     def __init__(
-        self, settings: Settings, *, demo_hosts: int = 0, limits: GuardLimits | None = None
+        self,
+        settings: Settings,
+        *,
+        demo_hosts: int = 0,
+        with_worker: bool = False,
+        limits: GuardLimits | None = None,
     ) -> None:
-        """``demo_hosts``: the size of a synthetic fleet that reports here, 0 for none; ``limits``:
-        instead of those of the settings."""
+        """``demo_hosts``: the size of a synthetic fleet that reports here, 0 for none;
+        ``with_worker``: on Kafka this process runs processors, too (embedded it always does);
+        ``limits``: instead of those of the settings."""
         self.settings = settings
         self.url = ""
         self.telemetry = Telemetry()
         self._demo_hosts = demo_hosts
+        self._with_worker = with_worker
         body_max = settings.body_bytes_max
         self._limits = limits or GuardLimits(
             bodies=BodyLimits(body_bytes_max=body_max, bytes_max=BODIES_AT_ONCE * body_max)
         )
         self._rebuilt: Rebuilt | None = None
+        self._fetching = ""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -106,6 +119,20 @@ class Server:
         while self.not_ready():  # noqa: ASYNC110 - it is asked of threads that tell nobody
             await asyncio.sleep(READY_POLL_S)
 
+    async def until_failed(self) -> None:
+        """Raises what ends a node on Kafka: its database cannot be made, or its processors stopped;
+        others serve meanwhile. The embedded server tells it in `not_ready` and takes measurements.
+        """
+        while True:
+            await asyncio.sleep(FAILED_POLL_S)
+            if self.tail is None:
+                continue
+            for start in self._starting:
+                if start.done():
+                    start.result()
+            if self.runner is not None and (error := self.runner.failure()) is not None:
+                raise LogError(f"the processors stopped: {error}") from error
+
     def numbers(self) -> Numbers | None:
         """For the status line; reads the database, so not on the event loop. None: not now."""
         try:
@@ -123,13 +150,12 @@ class Server:
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         bound = bind(settings.host, settings.port)
         stack.callback(bound.close)
-        self.log = await self._open_log()
-        stack.push_async_callback(asyncio.to_thread, self.log.close)
+        await self._open_log()
         self.limits = SeriesLimits(settings.series_max, settings.source_series_max)
         self._make_readers()
         await self._start_readers()
         self.edge = Edge(self.log, self.limits)
-        stack.push_async_callback(self.edge.close)
+        stack.push_async_callback(self._close_edge)
         self.app = self._application()
         listener = Listener(self.app, bound)
         self.url = self.toolbox.base_url = listener.url
@@ -140,40 +166,83 @@ class Server:
         announce(settings.data_dir, found)
         stack.callback(withdraw, settings.data_dir, found)
 
-    async def _open_log(self) -> SqliteLog:
-        open_log = partial(
-            SqliteLog.open, self.settings.db_path, partitions=self.settings.partitions
-        )
+    async def _open_log(self) -> None:
         try:
-            return await asyncio.to_thread(open_log)
+            backbone = await asyncio.to_thread(
+                open_backbone, self.settings, with_worker=self._with_worker
+            )
         except LogLocked as error:
             other = announced(self.settings.data_dir)
             if other is None:
                 raise
             raise LogLocked(f"{error}; it answers at {other.url}") from error
+        self._stack.push_async_callback(asyncio.to_thread, backbone.close)
+        self._backbone = backbone
+        self.log = backbone.log
+        self.runner: Runner | None = backbone.runner
+        self.tail = backbone.tail
 
     def _make_readers(self) -> None:
+        path = projection_path(self.settings)
+        remove_unsent(path)
+        from_kafka = self.tail is not None and self.settings.snapshot_from is not None
+        fetch = self._fetch if from_kafka else None
+        self.projector = Projector(self._backbone.source, path, fetch=fetch)
+
+    def _fetch(self, target: Path) -> None:
+        """Another node's database; `ProjectionError` where it cannot be had."""
         settings = self.settings
-        windows = WindowsProcessor(
-            sizes_ms=tuple(size * 1000 for size in settings.window_sizes_s),
-            grace_ms=settings.window_grace_s * 1000,
-        )
-        self.runner = LocalRunner(self.log, [windows], tick_ms=settings.tick_s * 1000)
-        self.projector = Projector(self.log, projection_path(settings))
+        url, tail = settings.snapshot_from, self.tail
+        assert url is not None
+        assert tail is not None
+
+        def told(done: int, size: int) -> None:
+            self._fetching = (
+                f"the database is being copied from {url}: {done >> 20:,} of {size >> 20:,} MiB"
+            )
+
+        told(0, 0)
+        try:
+            fetch_snapshot(url, settings.snapshot_token or settings.token, target, told)
+            tail.refresh_ends()  # the other node may have records that this one never heard of
+        except LogError as error:
+            target.unlink(missing_ok=True)
+            raise ProjectionError(f"the log cannot be compared with {url}'s: {error}") from error
+        finally:
+            self._fetching = ""
 
     async def _start_readers(self) -> None:
         """Both stop side by side: each waits up to half a second for its thread."""
         self._stack.push_async_callback(self._stop_readers)
         starting = asyncio.create_task(self._start_projector(), name="projector-start")
-        await asyncio.to_thread(self.runner.start)
+        runner, tail = self._backbone.runner, self.tail
+        self._starting = [starting]
+        if tail is not None:
+            tail.start()
+            self._keep(self._backbone.watch.run())
+        if runner is not None:
+            runner_start = asyncio.create_task(asyncio.to_thread(runner.start))
+            self._starting.append(runner_start)
+            if tail is None:  # joining a group may take a while, and nobody has to wait for it
+                await runner_start
+        seed = SeriesSeed(self.limits, self.projector, self.log.ends)
+        self._keep(seed.run(starting))
         await asyncio.wait({starting}, timeout=WARM_START_S)
         if starting.done():
             starting.result()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WARM_START_S):
+                    await seed.complete.wait()
         else:
-            _LOGGER.warning("the database is being rebuilt; measurements are taken meanwhile")
-        self._starting = starting
+            _LOGGER.warning("the database is not open yet; measurements are taken meanwhile")
         self._readiness = Readiness(
-            self.log, self.runner, self.projector, starting, lambda: self._rebuilt
+            self.log,
+            self.runner,
+            self.projector,
+            starting,
+            lambda: self._rebuilt,
+            fetching=lambda: self._fetching,
+            watch=self._backbone.watch,
         )
 
     async def _start_projector(self) -> None:
@@ -181,13 +250,20 @@ class Server:
             self._rebuilt = rebuilt
 
         await asyncio.to_thread(self.projector.start, told)
-        self.limits.seed(self.projector.series_texts())
+
+    async def _close_edge(self) -> None:
+        """Brokers that are away would keep it for as long as a write may take."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EDGE_STOP_S):
+                await self.edge.close()
 
     async def _stop_readers(self) -> None:
-        await asyncio.gather(
-            asyncio.to_thread(self.runner.stop, STOP_S),
-            asyncio.to_thread(self.projector.stop, STOP_S),
-        )
+        stops: list[Callable[[], object]] = [partial(self.projector.stop, STOP_S)]
+        if self.runner is not None:
+            stops.append(partial(self.runner.stop, STOP_S))
+        if self.tail is not None:
+            stops.append(partial(self.tail.stop, TAIL_STOP_S))
+        await asyncio.gather(*(asyncio.to_thread(stop) for stop in stops))
 
     def _application(self) -> Guard:
         self._queries = Queries(self.projector)
@@ -197,18 +273,22 @@ class Server:
             queries=self._queries,
             runner=self.runner,
             settings=self.settings,
+            log=self._backbone.watch,
         )
         self._stack.callback(self.toolbox.close)
         self.calls = ToolCalls(self.toolbox, self.telemetry, call_s=self._limits.call_s)
         self._stack.callback(self.calls.close)
         mcp = McpHttp(self.calls, self.settings.body_bytes_max)
         self._stack.push_async_callback(mcp.close)
+        prometheus_api = PrometheusApi(self.projector, call_s=self._limits.call_s)
+        self._stack.callback(prometheus_api.close)
         app = build_app(
             settings=self.settings,
             toolbox=self.toolbox,
             calls=self.calls,
             mcp=mcp,
             projector=self.projector,
+            prometheus_api=prometheus_api,
             telemetry=self.telemetry,
             not_ready=self.not_ready,
             limits=self._limits,
@@ -218,6 +298,7 @@ class Server:
                 server_gauges,
                 log=self.log,
                 runner=self.runner,
+                watch=self._backbone.watch,
                 projector=self.projector,
                 edge=self.edge,
                 limits=self.limits,
@@ -229,12 +310,13 @@ class Server:
     def _start_producers(self) -> None:
         interval_s = self.settings.metrics_collection_interval_s
         if interval_s:
-            self._produce(run_collector(self.edge, interval_s))
+            self._keep(run_collector(self.edge, interval_s, self.settings.host_label))
         if self._demo_hosts:
-            self._produce(run_demo(self.edge, hosts=self._demo_hosts))
+            self._keep(run_demo(self.edge, hosts=self._demo_hosts))
 
-    def _produce(self, producer: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(producer)
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs it until the server stops."""
+        task = asyncio.create_task(work)
 
         async def end() -> None:
             task.cancel()

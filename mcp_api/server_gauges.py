@@ -11,17 +11,19 @@ from streams.errors import ProjectionError
 
 if TYPE_CHECKING:
     from mcp_api.bodies import Bodies
+    from mcp_api.log_watch import LogWatch
     from projections.projector import Projector
     from streams.ingest.edge import Edge
     from streams.ingest.series_limits import SeriesLimits
-    from streams.log.sqlite_log import SqliteLog
-    from streams.runners.local import LocalRunner
+    from streams.log.opening import ServerLog
+    from streams.runners.runner import Runner
 
 
 def server_gauges(
     *,
-    log: SqliteLog,
-    runner: LocalRunner,
+    log: ServerLog,
+    runner: Runner | None,
+    watch: LogWatch,
     projector: Projector,
     edge: Edge,
     limits: SeriesLimits,
@@ -34,12 +36,13 @@ def server_gauges(
         ("topic", "partition"),
         {(topic, str(number)): end for (topic, number), end in log.ends().items()},
     )
-    yield Gauge(
-        "logfire_mcp_processor_lag_records",
-        "Records that a processor has not absorbed.",
-        ("processor", "partition"),
-        {(name, str(number)): lag for (name, number), lag in runner.lag().items()},
-    )
+    if runner is not None:
+        yield Gauge(
+            "logfire_mcp_processor_lag_records",
+            "Records that a processor has not absorbed.",
+            ("processor", "partition"),
+            {(name, str(number)): lag for (name, number), lag in runner.lag().items()},
+        )
     with suppress(ProjectionError):  # not open yet: no sample says so
         lags = projector.lag()
         yield Gauge(
@@ -54,10 +57,24 @@ def server_gauges(
             ("projection",),
             {(name,): lag.seconds for name, lag in lags.items()},
         )
+        yield Gauge(
+            "logfire_mcp_projection_partition_lag_records",
+            "Records that the projection has not absorbed, by topic and partition.",
+            ("topic", "partition"),
+            {
+                (topic, str(number)): lag
+                for (topic, number), lag in projector.lag_by_partition().items()
+            },
+        )
+    status = watch.status()
+    yield _one("log_reachable", "1 while the log answers.", float(not status.unreachable))
+    yield _one("log_durable", "1 if a write outlives any one broker.", float(status.durable))
+    yield _one("tail_records", "Records that came through Kafka's agents.", status.told)
+    yield _one("tail_dropped_records", "Read again for want of buffer.", status.dropped)
     yield from _queues(log, edge, limits, bodies)
 
 
-def _queues(log: SqliteLog, edge: Edge, limits: SeriesLimits, bodies: Bodies) -> Iterator[Gauge]:
+def _queues(log: ServerLog, edge: Edge, limits: SeriesLimits, bodies: Bodies) -> Iterator[Gauge]:
     stats = log.stats()
     if stats is not None:
         yield _one("log_queue_bytes", "Waiting to be written to the log.", stats.waiting_bytes)

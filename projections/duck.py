@@ -17,15 +17,18 @@ import numpy as np
 
 from projections.duck_file import (
     MEMORY_LIMIT,
+    load_marks,
     load_reached,
     load_series,
     load_since,
     make_log_private,
     open_file,
 )
-from projections.duck_write import write_change
+from projections.duck_requests import StoredRequests
+from projections.duck_write import write_change, write_marks
 from projections.fold import Change, Decoded, Reached, decode_record, fold, mark
 from projections.live import POINTS_MAX, SPAN_MS, LiveTail
+from projections.outputs import Maker
 from projections.series import SeriesTable
 from projections.source import TOPICS, Partition, SourceLog
 from streams.errors import (
@@ -54,7 +57,10 @@ class DuckProjection:
         self._partitions = [
             (topic, number) for topic in TOPICS for number in range(log.partitions(topic))
         ]
+        self._gapless = log.gapless
         self._live_points_max = live_points_max
+        self._marks: dict[Maker, int] = {}
+        self._requests: StoredRequests | None = None
         self._reached: dict[Partition, Reached] = {}
         self._series = SeriesTable()
         self._live = LiveTail(self._series)
@@ -110,12 +116,17 @@ class DuckProjection:
         return max((one.appended_ms for one in self._reached.values()), default=None)
 
     def duplicates(self) -> int:
-        """Samples left out since the file was made, because an earlier one had their time."""
+        """Samples left out since the file was made, because an earlier one had their time, or
+        their request was absorbed before."""
         return self._counter("duplicates")
 
     def poison(self) -> int:
         """Records that could not be understood since the file was made."""
         return self._counter("poison")
+
+    def repeats(self) -> int:
+        """Outputs of processors left out since the file was made, as they had come before."""
+        return self._counter("repeats")
 
     def cursor(self) -> Any:
         """A connection of its own for reading; the caller closes it."""
@@ -126,8 +137,9 @@ class DuckProjection:
         more than `TRANSACTION_POINTS_MAX` samples). Records absorbed before are skipped. Returns
         how many were not.
 
-        Raises `ProjectionError`: a gap before a record, or a write that failed; then nothing of the
-        transaction is stored, and the same records may be applied again.
+        Raises `ProjectionError`: a gap before a record (in a log without gaps) or before an output,
+        or a write that failed; then nothing of the transaction is stored, and the same records may
+        be applied again.
         """
         return self.apply_decoded(map(decode_record, records))
 
@@ -138,7 +150,10 @@ class DuckProjection:
             change = fold(
                 self._series,
                 self._reached,
+                self._marks,
+                None if self._requests is None else self._requests.known,
                 records,
+                gapless=self._gapless,
                 points_max=TRANSACTION_POINTS_MAX,
                 note_poison=_note_poison,
             )
@@ -192,6 +207,10 @@ class DuckProjection:
         try:
             self._db.begin()
             repeated = write_change(self._db, change)
+            if change.marks != self._marks:
+                write_marks(self._db, change.marks)
+            if self._requests is not None and change.requests is not None:
+                self._requests.write(change.requests)
             self._db.commit()
         except duckdb.Error as error:
             self._recover(change, error)
@@ -227,6 +246,9 @@ class DuckProjection:
         for number, told in change.restated.items():
             self._series.restate(number, *told)
         self._reached = dict(change.reached)
+        self._marks = dict(change.marks)
+        if self._requests is not None and change.requests is not None:
+            self._requests.known = change.requests
         appended = max(one.appended_ms for one in change.reached.values())
         series, at_ms, value = points.series, points.at_ms, points.value
         self._live.set_latest(series[newest], at_ms[newest], value[newest])
@@ -240,6 +262,9 @@ class DuckProjection:
     def _load(self) -> None:
         """The mirrors, from the file."""
         self._reached = load_reached(self._db)
+        self._marks = load_marks(self._db)
+        if not self._gapless:  # a log without gaps refuses a repeated request itself
+            self._requests = StoredRequests(self._db)
         self._series = load_series(self._db)
         self._live = LiveTail(self._series, points_max=self._live_points_max)
         now_ms = self.appended_ms()

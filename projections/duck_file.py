@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 
 from projections.fold import Reached
+from projections.outputs import Maker
 from projections.schema import TABLES, VERSION, VIEWS
 from projections.series import NewSeries, SeriesTable
 from projections.source import Partition
@@ -19,6 +20,9 @@ from streams.events.batch import STALE, Floats, Index, Ints
 
 MEMORY_LIMIT = "384MB"
 """DuckDB's own; what does not fit is spilled beside the file."""
+
+WAL_CHECKPOINT = "64MB"
+"""How large the write-ahead log may become before it is moved into the file."""
 
 _NOT_DAMAGE = ("Could not set lock", "Permission denied", "No such file", "No space left")
 """In DuckDB's messages (it has one class for them all): the file itself may be well."""
@@ -94,6 +98,12 @@ def load_reached(connection: Any) -> dict[Partition, Reached]:
     return {(topic, number): Reached(*rest) for topic, number, *rest in rows}
 
 
+def load_marks(connection: Any) -> dict[Maker, int]:
+    """The number of the newest output absorbed of each processor and partition."""
+    rows = connection.execute('SELECT processor, "partition", out_seq FROM marks').fetchall()
+    return {(name, partition): out_seq for name, partition, out_seq in rows}
+
+
 def load_series(connection: Any) -> SeriesTable:
     """The series with their newest samples."""
     known = SeriesTable()
@@ -139,7 +149,7 @@ def _config(memory_limit: str) -> dict[str, Any]:
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
-        "wal_autocheckpoint": "64MB",
+        "wal_autocheckpoint": WAL_CHECKPOINT,
     }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from projections.fold import Change, Points
+from projections.outputs import Marks
 from projections.samples import is_stale
 from projections.series import NewSeries
 from streams.events.batch import Floats, Index, Ints
@@ -28,9 +29,24 @@ def write_change(db: Any, change: Change) -> Ints:
     if change.windows:
         _insert(db, "windows", pa.Table.from_batches(change.windows))
     _write_positions(db, change)
-    _count(db, "duplicates", len(repeated))
+    _count(db, "duplicates", len(repeated) + change.again)
     _count(db, "poison", change.poison)
+    _count(db, "repeats", change.repeats)
     return repeated
+
+
+def write_marks(db: Any, marks: Marks) -> None:
+    """Inside the caller's transaction, all of them anew."""
+    db.execute("DELETE FROM marks")
+    db.execute(
+        """INSERT INTO marks SELECT unnest($names::VARCHAR[]), unnest($numbers::INTEGER[]),
+            unnest($marks::BIGINT[])""",
+        {
+            "names": [name for name, _ in marks],
+            "numbers": [number for _, number in marks],
+            "marks": list(marks.values()),
+        },
+    )
 
 
 def _insert(db: Any, table: str, rows: Any) -> None:

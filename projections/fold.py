@@ -17,13 +17,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from projections.outputs import Maker, Marks, is_repeat, output_of
+from projections.requests import Requests, fresh_of
 from projections.samples import Flags, Rows, equal_but_for_bits, one_nan, sort_out
 from projections.series import NewSeries, SeriesTable, new_series
 from projections.source import Partition
+from streams.domain.repeats import Seen
 from streams.errors import PoisonError, ProjectionError
 from streams.events.batch import Floats, Index, Ints, MetricBatch
 from streams.events.catalogue import EventData, MetricsCollected, WindowAmended, WindowClosed
 from streams.events.codec import decode
+from streams.events.slices import SLICES_HEADER
 from streams.events.window import WindowBatch, window_table
 from streams.log.protocol import Record
 
@@ -66,11 +70,15 @@ class Points:
 class Change:
     """What a run of records adds.
 
-    ``reached``: all positions after it. ``first_id``: the id of the first of ``added``.
-    ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has them.
+    ``reached``, ``marks``, ``requests``: all of them after it. ``first_id``: the id of the first of
+    ``added``. ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has
+    them. ``repeats``: outputs left out, as they were absorbed before; ``again``: samples left out,
+    as their requests were.
     """
 
     reached: Mapping[Partition, Reached]
+    marks: Marks
+    requests: Requests | None
     first_id: int
     added: tuple[NewSeries, ...]
     restated: Mapping[int, tuple[str, str]]
@@ -78,6 +86,8 @@ class Change:
     windows: tuple[Any, ...]
     records: int
     poison: int
+    repeats: int
+    again: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +122,8 @@ class _Run:
     """The fold in progress: ids given out here are not in the mirror yet."""
 
     known: SeriesTable
+    requests: dict[int, Seen] | None
+    again: int = 0
     ids: dict[str, int] = field(default_factory=dict)
     added: list[NewSeries] = field(default_factory=list)
     restated: dict[int, tuple[str, str]] = field(default_factory=dict)
@@ -123,8 +135,11 @@ class _Run:
 def fold(
     known: SeriesTable,
     reached: Mapping[Partition, Reached],
+    marks: Marks,
+    requests: Requests | None,
     records: Iterator[Decoded],
     *,
+    gapless: bool,
     points_max: int,
     note_poison: Callable[[Record, PoisonError], None],
 ) -> Change:
@@ -132,28 +147,37 @@ def fold(
     rest stays in the iterator.
 
     Records below their partition's position were absorbed before and are skipped. Raises
-    `ProjectionError` for a record above it: something in between was lost. A poison record moves
-    the position and adds nothing.
+    `ProjectionError` for a record above it where the log is ``gapless``, and for an output whose
+    predecessor was not absorbed: something in between was lost. A poison record and a repeated
+    output move the position and add nothing. ``requests``: what was absorbed of them; None where
+    the log itself refuses repeats, so that nobody has to look.
     """
-    run = _Run(known)
+    run = _Run(known, None if requests is None else dict(requests))
     after: dict[Partition, Record] = {}
-    taken = poison = weight = 0
+    marks_after: dict[Maker, int] = dict(marks)
+    taken = poison = repeats = weight = 0
     for one in records:
         record = one.record
         place = (record.topic, record.partition)
         expected = _expected(after.get(place), reached.get(place))
         if record.offset < expected:
             continue
-        if record.offset > expected:
+        if record.offset > expected and gapless:
             raise ProjectionError(
                 f"{record.topic}/{record.partition}: got offset {record.offset}, expected "
                 f"{expected}; records in between are missing from what was read"
             )
-        try:
-            _absorb(run, one)
-        except PoisonError as error:
-            poison += 1
-            note_poison(record, error)
+        output = output_of(record)
+        if output is not None and is_repeat(marks_after, output):
+            repeats += 1
+        else:
+            try:
+                _absorb(run, one)
+            except PoisonError as error:
+                poison += 1
+                note_poison(record, error)
+            if output is not None:
+                marks_after[output.maker] = output.number
         after[place] = record
         taken += 1
         weight += one.weight
@@ -161,6 +185,8 @@ def fold(
             break
     return Change(
         reached={**reached, **{place: mark(record) for place, record in after.items()}},
+        marks=marks_after,
+        requests=run.requests,
         first_id=len(known),
         added=tuple(run.added),
         restated=run.restated,
@@ -168,6 +194,8 @@ def fold(
         windows=tuple(run.windows),
         records=taken,
         poison=poison,
+        repeats=repeats,
+        again=run.again,
     )
 
 
@@ -190,13 +218,23 @@ def _absorb(run: _Run, one: Decoded) -> None:
         case PoisonError():
             raise one.data
         case MetricsCollected(batch):
-            ids = _intern(run, batch, restate=True)
-            run.points.append((ids[batch.series], batch.at_ms, batch.value))
+            _collect(run, one.record, batch)
         case WindowClosed(windows, _) | WindowAmended(windows, _):
             ids = _intern(run, windows, restate=False)
             run.windows.append(_window_rows(windows, ids, one.record.offset))
         case _:
             pass
+
+
+def _collect(run: _Run, record: Record, batch: MetricBatch) -> None:
+    again, seen = 0, None
+    if run.requests is not None and SLICES_HEADER in record.headers:
+        batch, again, seen = fresh_of(run.requests, record, batch)
+    ids = _intern(run, batch, restate=True)
+    run.points.append((ids[batch.series], batch.at_ms, batch.value))
+    if run.requests is not None and seen is not None:  # the rows could be absorbed
+        run.requests[record.partition] = seen
+        run.again += again
 
 
 def _intern(run: _Run, batch: MetricBatch | WindowBatch, *, restate: bool) -> Index:

@@ -51,8 +51,12 @@ def hash_rows(cells: Sequence[Words], texts: Sequence[tuple[Words, Words]]) -> T
 
 def text_words(texts: Iterable[str]) -> tuple[Words, Words]:
     """Two words a text."""
-    digests = b"".join(blake2b(text.encode(), digest_size=16).digest() for text in texts)
-    words = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+    return digest_words(blake2b(text.encode(), digest_size=16).digest() for text in texts)
+
+
+def digest_words(digests: Iterable[bytes]) -> tuple[Words, Words]:
+    """The two words of each digest of 16 bytes."""
+    words = np.frombuffer(b"".join(digests), dtype="<u8").reshape(-1, 2)
     return words[:, 0].astype(np.uint64), words[:, 1].astype(np.uint64)
 
 

@@ -11,8 +11,8 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,21 +21,22 @@ import duckdb
 from projections.duck import DuckProjection
 from projections.duck_file import MEMORY_LIMIT
 from projections.live import POINTS_MAX, LiveTail
+from projections.opening import Fetch, OpenFile, Opening
 from projections.reading import Reader, ReadGate, reading
 from projections.rebuild import (
     Progress,
     Rebuilt,
     behind,
+    beside_path,
     build_beside,
     catch_up,
     install,
     read_behind,
-    rebuild_file,
     remove_leftovers,
-    set_aside,
 )
+from projections.snapshot import unchanging
 from projections.source import Partition, SourceLog
-from streams.errors import InputError, LogError, NotCaughtUp, ProjectionDamaged, ProjectionError
+from streams.errors import InputError, LogError, NotCaughtUp, ProjectionError
 
 NAME = "duckdb"
 """The projection's name in `Projector.lag`."""
@@ -44,6 +45,7 @@ _BUSY_S = 0.5
 _HURRIED_S = 0.05
 _IDLE_S = 0.2
 _RETRY_S_MAX = 30.0
+_LOOK_AT_FILE_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -74,32 +76,38 @@ class Projector:
         *,
         memory_limit: str = MEMORY_LIMIT,
         live_points_max: int = POINTS_MAX,
+        fetch: Fetch | None = None,
     ) -> None:
+        """``fetch``: asked for a snapshot where there is no file that the log continues."""
         self._source = log
         self._path = path
         self._memory_limit = memory_limit
-        self._live_points_max = live_points_max
+        self._opening = Opening(path, log, fetch, memory_limit, live_points_max)
         self._gate = ReadGate()
         self._writing = threading.Lock()
         self._rebuilding = threading.Lock()
+        self._copying = threading.Lock()
         self._signal = threading.Condition()
         self._waiters: list[_Waiter] = []
         self._stopping = False
         self._failure: BaseException | None = None
-        self._projection: DuckProjection | None = None
+        self._deletion: ProjectionError | None = None
+        self._file: OpenFile | None = None
         self._thread: threading.Thread | None = None
+        self._look_at_file = 0.0
         self._began = self._progressed = self._caught_up = time.monotonic()
 
     def start(self, progress: Progress | None = None) -> None:
         """Opens the file and begins to follow the log.
 
         A file that is damaged or does not belong to the log is set aside beside its path, and
-        rebuilt before this returns (``progress`` is told). `ProjectionError` where the file may be
-        well but cannot be opened: another process has it, the log cannot be read, it is somebody
-        else's. `LogDamaged` where the log is damaged. The file stays where it is then.
+        rebuilt before this returns (``progress`` is told), or replaced by a snapshot.
+        `ProjectionError` where the file may be well but cannot be opened: another process has it,
+        the log cannot be read, it is somebody else's; and where the log no longer holds what comes
+        next. `LogDamaged` where the log is damaged. The file stays where it is then.
         """
         remove_leftovers(self._path)
-        self._projection = self._open_or_replace(progress)
+        self._file = self._opening.open_or_replace(progress)
         self._progressed = self._caught_up = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
         self._thread.start()
@@ -109,10 +117,12 @@ class Projector:
         with self._signal:
             self._stopping = True
             self._signal.notify_all()
+        if self._file is not None:
+            self._file.held.end_copies()
         if self._thread is not None:
             self._thread.join(timeout_s)
-        if self._projection is not None and (self._thread is None or not self._thread.is_alive()):
-            self._projection.close()
+        if self._file is not None and (self._thread is None or not self._thread.is_alive()):
+            self._file.close()
 
     @property
     def live(self) -> LiveTail:
@@ -133,14 +143,22 @@ class Projector:
         """The newest sample time projected; `projections.series.NEVER` before the first."""
         return self._open_projection().series.newest_ms
 
-    def series_texts(self) -> Iterable[str]:
-        """The identity of every series stored."""
-        return list(self._open_projection().series.texts)
+    def series_texts(self, first: int = 0) -> Sequence[str]:
+        """The identity of every series stored, in the order of their first sight by this file;
+        without the ``first`` ones of them."""
+        return self._open_projection().series.texts[first:]
 
     def lag(self) -> dict[str, Lag]:
         """By projection; there is one, ``duckdb``."""
         records = sum(self._behind().values())
         return {NAME: Lag(records, time.monotonic() - self._caught_up if records else 0.0)}
+
+    def lag_by_partition(self) -> dict[Partition, int]:
+        """The records that each partition followed has not brought yet."""
+        ends = self._source.ends()
+        return {
+            place: max(0, ends.get(place, 0) - offset) for place, offset in self.positions().items()
+        }
 
     def stalled_for_s(self) -> float:
         """Seconds without progress though there is something to absorb."""
@@ -148,7 +166,7 @@ class Projector:
 
     def failure(self) -> BaseException | None:
         """Why the last attempt failed; None once one has succeeded."""
-        return self._failure
+        return self._failure or self._deletion
 
     async def wait_for(self, min_position: Mapping[Partition, int], timeout_s: float = 5.0) -> None:
         """Returns when the record at each of these offsets is projected.
@@ -194,11 +212,53 @@ class Projector:
             with self._writing:
                 catch_up(beside, self._source)
                 beside.close()
-                with self._gate.switching():
-                    self._open_projection().close()
-                    install(self._path)
-                    self._projection = self._open()
+                self._switch()
             return rebuilt
+        finally:
+            self._rebuilding.release()
+
+    def copy(self, target: Path) -> dict[Partition, int]:
+        """Writes the database as it is now into a new file, complete in itself; its positions.
+
+        Projecting stops for the checkpoint that this begins with and goes on during the copy.
+        `ProjectionError` where it cannot be made: another copy is being made, the disk is full, the
+        file was switched meanwhile.
+        """
+        if not self._copying.acquire(blocking=False):
+            raise ProjectionError("a copy is being made already")
+        try:
+            with ExitStack() as stack:
+                with self._writing:
+                    file = self._open_file()
+                    positions = stack.enter_context(unchanging(file.projection))
+                file.held.copy_to(target)
+            return positions
+        finally:
+            self._copying.release()
+
+    def _switch(self) -> None:
+        """The closed file beside becomes the open one; waits for those who read the old one."""
+        with self._gate.switching():
+            self._open_file().close()
+            install(self._path)
+            self._file = self._opening.open()
+
+    def _bring_back_deleted(self) -> None:
+        """A file that was deleted while it is open is whole still, but nobody could open it again:
+        its content is copied to its path, and the copy taken for it."""
+        if not self._open_file().held.is_gone() or not self._rebuilding.acquire(blocking=False):
+            return
+        try:
+            _log.warning("%s was deleted; it is written again", self._path)
+            remove_leftovers(self._path)
+            self.copy(beside_path(self._path))
+            with self._writing:
+                self._switch()
+            _log.warning("%s is back", self._path)
+            self._deletion = None
+        except (ProjectionError, OSError, duckdb.Error) as error:
+            _log.error("%s was deleted and cannot be written again: %s", self._path, error)
+            self._deletion = ProjectionError(f"{self._path.name} was deleted: {error}")
         finally:
             self._rebuilding.release()
 
@@ -207,6 +267,9 @@ class Projector:
         suspect = False  # what is in memory may not be what is in the file
         while not self._stopping:
             try:
+                if time.monotonic() >= self._look_at_file:
+                    self._look_at_file = time.monotonic() + _LOOK_AT_FILE_S
+                    self._bring_back_deleted()
                 if suspect:
                     self._reopen()
                     suspect = False
@@ -248,7 +311,11 @@ class Projector:
             if not behind(positions, ends):
                 self._caught_up = time.monotonic()
                 return
-            projection.apply(read_behind(self._source, positions, ends))
+            records = read_behind(self._source, positions, ends)
+            if not records:  # the offsets before the ends hold none
+                self._progressed = self._caught_up = time.monotonic()
+                return
+            projection.apply(records)
             self._progressed = time.monotonic()
             self._tell_waiters(projection.positions())
 
@@ -269,52 +336,27 @@ class Projector:
             with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
                 waiter.loop.call_soon_threadsafe(_resolve, waiter.reached)
 
-    def _open(self) -> DuckProjection:
-        return DuckProjection.open(
-            self._path,
-            self._source,
-            memory_limit=self._memory_limit,
-            live_points_max=self._live_points_max,
-        )
-
-    def _open_or_replace(self, progress: Progress | None) -> DuckProjection:
-        try:
-            return self._open()
-        except ProjectionDamaged as error:
-            return self._replace_damaged(error, progress)
-
     def _reopen(self) -> None:
         """`ProjectionError` or `LogError` where it has to be tried again."""
         with self._writing, self._gate.switching():
             try:
-                self._open_projection().close()
-                self._projection = self._open_or_replace(None)
+                self._open_file().close()
+                self._file = self._opening.open_or_replace(None)
             except (OSError, duckdb.Error) as error:
                 raise ProjectionError(
                     f"{self._path.name} cannot be opened again: {error}"
                 ) from error
 
-    def _replace_damaged(
-        self, error: ProjectionDamaged, progress: Progress | None
-    ) -> DuckProjection:
-        aside = set_aside(self._path)
-        _log.warning("%s; it is set aside as %s and rebuilt from the log", error, aside.name)
-        rebuilt = rebuild_file(self._path, self._source, progress, memory_limit=self._memory_limit)
-        _log.warning(
-            "%s is rebuilt: %d records, %d samples",
-            self._path.name,
-            rebuilt.records,
-            rebuilt.points,
-        )
-        return self._open()
-
     def _behind(self) -> dict[Partition, int]:
         return behind(self.positions(), self._source.ends())
 
     def _open_projection(self) -> DuckProjection:
-        if self._projection is None:
+        return self._open_file().projection
+
+    def _open_file(self) -> OpenFile:
+        if self._file is None:
             raise ProjectionError("the projection is not started")
-        return self._projection
+        return self._file
 
 
 def _reached(wanted: Mapping[Partition, int], positions: Mapping[Partition, int]) -> bool:

@@ -28,6 +28,10 @@ class _Deadline:
         self._timer.daemon = True
         self._timer.start()
 
+    @property
+    def expired(self) -> bool:
+        return self._expired
+
     def check(self) -> None:
         if self._expired:
             raise duckdb.InterruptException("the time is over")
@@ -56,6 +60,11 @@ class Reader:
         self._connection = connection
         self._deadline = deadline
         self.series = series
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time is over: what is asked from now on is refused."""
+        return self._deadline.expired
 
     def table(self, sql: str, params: Params | None = None, **given: Any) -> Any:
         """The result as an Arrow table; ``given`` Arrow tables are visible under their names."""

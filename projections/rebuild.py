@@ -77,7 +77,7 @@ def build_beside(
     """A new file ``<path>.rebuild``, open, caught up with the log as it was at some moment."""
     remove_leftovers(path)
     beside = DuckProjection.open(
-        _beside(path), log, memory_limit=memory_limit, live_points_max=POINTS_MAX // 10
+        beside_path(path), log, memory_limit=memory_limit, live_points_max=POINTS_MAX // 10
     )
     try:
         return beside, catch_up(beside, log, progress)
@@ -89,7 +89,7 @@ def build_beside(
 
 def install(path: Path) -> None:
     """``<path>.rebuild`` becomes ``path``, durably. Both must be closed."""
-    beside = _beside(path)
+    beside = beside_path(path)
     if _wal(beside).exists():
         raise ProjectionError(f"{beside.name} was not closed cleanly; it is not installed")
     # The old file's log must go first: a crash in between must not pair it with the new file.
@@ -101,7 +101,7 @@ def install(path: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """What an interrupted rebuild left behind."""
-    beside = _beside(path)
+    beside = beside_path(path)
     _wal(beside).unlink(missing_ok=True)
     beside.unlink(missing_ok=True)
 
@@ -127,13 +127,14 @@ def catch_up(
     """Applies all that the log holds at the time of the call, and goes on while there is much more.
 
     Where the log is written meanwhile, up to `FEW_RECORDS` and what comes then may be left: it
-    ends however busy the log is.
+    ends however busy the log is, and where the last offsets of a partition hold no records.
     """
     began = time.monotonic()
     before = projection.absorbed_points
     records = 0
     while True:
         ends = log.ends()
+        records_before = records
         for chunk in read_ahead(log, projection.positions(), ends):
             records += projection.apply_decoded(iter(chunk))
             left = sum(behind(projection.positions(), ends).values())
@@ -141,7 +142,8 @@ def catch_up(
             rebuilt = Rebuilt(records, records + left, points, time.monotonic() - began)
             if progress is not None:
                 progress(rebuilt)
-        if sum(behind(projection.positions(), log.ends()).values()) <= FEW_RECORDS:
+        left = sum(behind(projection.positions(), log.ends()).values())
+        if left <= FEW_RECORDS or records == records_before:
             return Rebuilt(
                 records, records, projection.absorbed_points - before, time.monotonic() - began
             )
@@ -184,7 +186,8 @@ def _read_chunk(
 def behind(
     positions: Mapping[Partition, int], ends: Mapping[Partition, int]
 ) -> dict[Partition, int]:
-    """How many records each partition is behind; only those that are."""
+    """How many offsets each partition is behind; only those that are. In a log with gaps there may
+    be fewer records there, or none."""
     left = {place: ends.get(place, 0) - offset for place, offset in positions.items()}
     return {place: count for place, count in left.items() if count > 0}
 
@@ -197,20 +200,24 @@ def read_behind(
     records_max: int = READ_RECORDS_MAX,
     bytes_max: int = READ_BYTES_MAX,
 ) -> list[Record]:
-    """The next records of every partition that is behind, each bounded, none past ``ends``."""
+    """The next records of every partition that is behind, each bounded, none past ``ends``.
+
+    `ProjectionError` where a partition of a log without gaps has none.
+    """
     records: list[Record] = []
     for (topic, number), count in behind(positions, ends).items():
         start = positions[topic, number]
         found = log.read_now(
             topic, number, start, records_max=min(count, records_max), bytes_max=bytes_max
         )
-        if not found:
+        if not found and log.gapless:
             raise ProjectionError(f"nothing can be read at {topic}/{number}@{start}")
-        records += found
+        records += [record for record in found if record.offset < start + count]
     return records
 
 
-def _beside(path: Path) -> Path:
+def beside_path(path: Path) -> Path:
+    """Where the file that is to replace the one at ``path`` is made."""
     return path.with_name(path.name + ".rebuild")
 
 

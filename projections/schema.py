@@ -4,18 +4,34 @@
 over it; every other NaN is stored as one and the same. ``series_id`` is a surrogate of this file
 only: a rebuilt file may number series otherwise. ``segment`` of a window row is the
 offset of the event that told it: a window has one row for its `WindowClosed` and one for each
-`WindowAmended`; the view ``windows_merged`` joins them.
+`WindowAmended`; the view ``windows_merged`` joins them. ``marks``: the number of the newest output
+absorbed of each processor and partition.
+
+``requests``: the row intervals absorbed of each keyed request, by digest of its key and partition
+of the points' topic; ``minute`` (Unix minutes) and ``shard`` of its first sight, ``number`` in the
+order of those. ``request_streams``, ``request_clocks``: the rest of `streams.domain.repeats.Seen`.
+All three are empty where the log itself refuses repeats.
 """
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 TABLES = (
     """CREATE TABLE meta (version INTEGER NOT NULL, log_id VARCHAR NOT NULL)""",
     """CREATE TABLE positions (
         topic VARCHAR NOT NULL, "partition" INTEGER NOT NULL, next_offset BIGINT NOT NULL,
         checksum BLOB NOT NULL, appended_ms BIGINT NOT NULL)""",
+    """CREATE TABLE marks (
+        processor VARCHAR NOT NULL, "partition" INTEGER NOT NULL, out_seq BIGINT NOT NULL)""",
+    """CREATE TABLE requests (
+        "partition" INTEGER NOT NULL, minute BIGINT NOT NULL, shard INTEGER NOT NULL,
+        number BIGINT NOT NULL, key BLOB NOT NULL, rows BIGINT[] NOT NULL)""",
+    """CREATE TABLE request_streams (
+        "partition" INTEGER NOT NULL, key BLOB NOT NULL, number BIGINT NOT NULL,
+        rows BIGINT[] NOT NULL, moved BIGINT NOT NULL)""",
+    """CREATE TABLE request_clocks (
+        "partition" INTEGER NOT NULL, newest_ms BIGINT NOT NULL, moves BIGINT NOT NULL)""",
     """CREATE TABLE counters (name VARCHAR NOT NULL, value BIGINT NOT NULL)""",
     """CREATE TABLE series (
         series_id INTEGER NOT NULL, text VARCHAR NOT NULL, name VARCHAR NOT NULL,
@@ -30,7 +46,7 @@ TABLES = (
         min DOUBLE NOT NULL, max DOUBLE NOT NULL, first DOUBLE NOT NULL, last DOUBLE NOT NULL,
         first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, increase DOUBLE NOT NULL,
         bins INTEGER[] NOT NULL, bin_counts BIGINT[] NOT NULL)""",
-    """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0)""",
+    """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0), ('repeats', 0)""",
 )
 
 VIEWS = (

@@ -21,6 +21,13 @@ class SourceLog(Protocol):
     @property
     def log_id(self) -> str: ...
 
+    @property
+    def gapless(self) -> bool:
+        """False: offsets may be left out (Kafka: transaction markers, compaction), so that a jump
+        is no loss, and a partition may have an end above its position and hold nothing between; and
+        a request may lie in it twice (True: the log itself refuses the second)."""
+        ...
+
     def partitions(self, topic: str) -> int: ...
 
     def read_now(

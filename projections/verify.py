@@ -17,7 +17,15 @@ import numpy as np
 
 from projections.duck import DuckProjection
 from projections.duck_file import point_columns
-from projections.hashing import TableHash, Words, hash_rows, list_words, text_words, words
+from projections.hashing import (
+    TableHash,
+    Words,
+    digest_words,
+    hash_rows,
+    list_words,
+    text_words,
+    words,
+)
 from projections.reading import Reader, reading
 from projections.rebuild import Progress, Rebuilt, read_ahead
 from projections.source import Partition, SourceLog
@@ -73,6 +81,12 @@ def projection_hashes(reader: Reader) -> Hashes:
             "windows": _hash_windows(reader, texts),
             "series": _hash_series(reader, texts),
             "counters": _hash_counters(reader),
+            "marks": _hash_marks(reader),
+            "requests": _hash_requests(reader, "requests", ("partition", "minute", "shard")),
+            "request_streams": _hash_requests(
+                reader, "request_streams", ("partition", "number", "moved")
+            ),
+            "request_clocks": _hash_clocks(reader),
         },
     )
 
@@ -98,10 +112,20 @@ def refold_hashes(
                 if progress is not None:
                     elapsed = time.monotonic() - began
                     progress(Rebuilt(records, total, projection.absorbed_points, elapsed))
+            _require_reached(positions, projection.positions())
             with reading(projection, VERIFY_TIMEOUT_S) as reader:
                 return projection_hashes(reader)
         finally:
             projection.close()
+
+
+def _require_reached(wanted: Mapping[Partition, int], reached: Mapping[Partition, int]) -> None:
+    for place, offset in wanted.items():
+        if reached.get(place, 0) != offset:
+            raise ProjectionError(
+                f"the records of {place[0]}/{place[1]} end at {reached.get(place, 0)} in the log, "
+                f"not at {offset}"
+            )
 
 
 def verify(log: SourceLog, stored: Hashes, progress: Progress | None = None) -> VerifyReport:
@@ -129,12 +153,7 @@ def _hash_windows(reader: Reader, texts: tuple[Words, Words]) -> TableHash:
     total = TableHash()
     for rows in _batches(reader, "SELECT * FROM windows"):
         series = rows.column("series_id").to_numpy()
-        bins, counts = rows.column("bins"), rows.column("bin_counts")
-        sketch = list_words(
-            np.append(0, np.cumsum(bins.value_lengths().to_numpy())),
-            bins.flatten().to_numpy(),
-            counts.flatten().to_numpy(),
-        )
+        sketch = _hash_lists(rows.column("bins"), rows.column("bin_counts"))
         cells = [words(rows.column(name).to_numpy()) for name in _NUMBERS]
         total += hash_rows([*cells, sketch], [_pick(texts, series)])
     return total
@@ -150,6 +169,34 @@ def _hash_counters(reader: Reader) -> TableHash:
     rows = reader.table("SELECT name, value FROM counters")
     names = text_words(rows.column("name").to_pylist())
     return hash_rows([words(rows.column("value").to_numpy())], [names])
+
+
+def _hash_marks(reader: Reader) -> TableHash:
+    rows = reader.table('SELECT processor, "partition", out_seq FROM marks')
+    names = text_words(rows.column("processor").to_pylist())
+    cells = [words(rows.column(name).to_numpy()) for name in ("partition", "out_seq")]
+    return hash_rows(cells, [names])
+
+
+def _hash_requests(reader: Reader, table: str, numbers: tuple[str, ...]) -> TableHash:
+    total = TableHash()
+    for rows in _batches(reader, f"SELECT * FROM {table}"):  # noqa: S608
+        cells = [words(rows.column(name).to_numpy()) for name in numbers]
+        keys = digest_words(rows.column("key").to_pylist())
+        total += hash_rows([*cells, _hash_lists(rows.column("rows"))], [keys])
+    return total
+
+
+def _hash_clocks(reader: Reader) -> TableHash:
+    rows = reader.table("SELECT * FROM request_clocks")
+    return hash_rows([words(column.to_numpy()) for column in rows.columns], [])
+
+
+def _hash_lists(*columns: Any) -> Words:
+    """One word for each row, of lists that are equally long in all columns."""
+    sizes = columns[0].value_lengths().to_numpy()
+    flat = [column.flatten().to_numpy() for column in columns]
+    return list_words(np.append(0, np.cumsum(sizes)), *flat)
 
 
 def _pick(texts: tuple[Words, Words], series: Any) -> tuple[Words, Words]:

@@ -2,12 +2,42 @@
 
 As the data flows::
 
-  config      the settings: the only reader of the environment
-  errors      every exception
-  events      what the log holds: event types, their wire format, batches of samples
-  ingest      where samples come in: parsers, the edge, collectors
-  log         the event log: its interface and the embedded one
-  domain      windows, sketches, ticks: pure functions
-  processors  folds over one partition: the clock, windows, dead letters
-  runners     what drives the processors
+  setting_kinds  the kinds of values that settings have
+  config         the settings: the only reader of the environment
+  errors         every exception
+  events         what the log holds: event types, their wire format, batches of samples
+  ingest         where samples come in: parsers, the edge, collectors
+  log            the event log: its interface, the embedded one, the one on Kafka
+  domain         windows, sketches, ticks: pure functions
+  promql         the query language over any source of series: pure, too
+  processors     folds over one partition: the clock, windows, dead letters
+  runners        what drives the processors
+  delivery       records to Kafka until each is acknowledged
+  outflow        what a producer has taken and not yet delivered
+  producer       for programs that send metrics straight to Kafka
+
+They need only what is here: ``from streams import MetricsProducer``.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.log.kafka_config import KafkaConfig
+    from streams.producer import MetricsProducer, ProducerStats, Series, SyncMetricsProducer
+
+__all__ = ["KafkaConfig", "MetricsProducer", "ProducerStats", "Series", "SyncMetricsProducer"]
+
+
+def __getattr__(name: str) -> object:
+    """Late: who imports one module of this package does not load a Kafka client."""
+    if name == "KafkaConfig":
+        from streams.log.kafka_config import KafkaConfig
+
+        return KafkaConfig
+    if name in __all__:
+        from streams import producer
+
+        return getattr(producer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

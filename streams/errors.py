@@ -6,7 +6,11 @@
     ├── ConfigError            a setting is wrong; the message names the variable
     ├── InputError             a caller sent something that cannot be taken (HTTP 4xx)
     │   ├── RequestConflict    an idempotency key was used again for another request (409)
-    │   └── TooLarge           over a stated limit (413)
+    │   ├── TooLarge           over a stated limit (413)
+    │   └── QueryError         an expression that cannot be evaluated (422)
+    │       ├── QuerySyntaxError   it is not PromQL, or not supported (400)
+    │       ├── QueryTooLarge      it costs more than a stated limit (422)
+    │       └── QueryCancelled     whoever asked no longer waits (503)
     ├── Overloaded             not now; carries ``retry_after_s`` (HTTP 429 or 503)
     │   └── NotCaughtUp        a read asked for a position that is not projected yet
     ├── LogError
@@ -52,6 +56,41 @@ class TooLarge(InputError):
     """Over a stated limit; the message names the limit."""
 
     status = 413
+
+
+class QueryError(InputError):
+    """A query that cannot be answered, for what it meets in the data.
+
+    ``kind`` is Prometheus' ``errorType`` (https://prometheus.io/docs/prometheus/latest/querying/api/).
+    """
+
+    kind = "execution"
+    status = 422
+
+
+class QuerySyntaxError(QueryError):
+    """An expression that is no PromQL, has wrong types, or uses what is not supported."""
+
+    kind = "bad_data"
+    status = 400
+
+
+class QueryTooLarge(QueryError):
+    """A query over one of its counted limits; the message says which and how to ask for less."""
+
+
+class QueryCancelled(QueryError):
+    """The query was given up on request; nothing of its result is kept."""
+
+    kind = "canceled"
+    status = 503
+
+
+class QueryTimeout(QueryError):
+    """The query took longer than it may; nothing of its result is kept."""
+
+    kind = "timeout"
+    status = 503
 
 
 class Overloaded(LogfireMcpError):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -13,12 +15,15 @@ from hypothesis import settings
 
 from mcp_api.server import Server
 from tests.api.processes import quick_settings
+from tests.kafka_cluster import Cluster, delete_topics, missing_program
 
 # A busy machine makes any example slow: no test asserts a duration.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
 
 HOW_TO_GET = {
+    "kcat": "apt-get install kcat",
+    "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
     "npx": "install Node.js 20 or newer",
 }
@@ -34,13 +39,64 @@ def requires() -> Callable[[str], str]:
     def found(program: str) -> str:
         path = shutil.which(program)
         if path is None:
-            reason = f"{program} is not installed: {HOW_TO_GET[program]}"
-            if os.environ.get("REQUIRE_SERVICES") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            leave_out(f"{program} is not installed: {HOW_TO_GET[program]}")
         return path
 
     return found
+
+
+def leave_out(reason: str) -> NoReturn:
+    """Skips the test; fails it where nothing may be left out."""
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a real broker, one for all tests: give topics names of your own.
+
+    The one at ``KAFKA_TEST_BOOTSTRAP`` where that is set, else one is started.
+    """
+    if running := os.environ.get("KAFKA_TEST_BOOTSTRAP"):
+        yield running
+        return
+    require_kafka()
+    cluster = Cluster(1)
+    yield cluster.bootstrap
+    cluster.stop()
+
+
+def require_kafka() -> None:
+    """For tests that start brokers: `leave_out` where these cannot be started."""
+    if reason := missing_program():
+        leave_out(f"{reason}, or set KAFKA_TEST_BOOTSTRAP to the address of a broker")
+
+
+@pytest.fixture(scope="module")
+def start_kafka() -> Iterator[Callable[..., Cluster]]:
+    """Makes a `Cluster` for tests that end brokers or set them up otherwise; stopped at the end."""
+    require_kafka()
+    made: list[Cluster] = []
+
+    def start(*arguments: Any, **keywords: Any) -> Cluster:
+        made.append(Cluster(*arguments, **keywords))
+        return made[-1]
+
+    yield start
+    for cluster in made:
+        cluster.stop()
+
+
+@pytest.fixture
+def kafka_prefix(kafka: str) -> Iterator[str]:
+    """Begins the names of this test's topics and groups, and of no others.
+
+    Topics that begin so are deleted at the end.
+    """
+    prefix = f"test-{uuid.uuid4().hex[:12]}."
+    yield prefix
+    delete_topics(kafka, prefix)
 
 
 @pytest.fixture

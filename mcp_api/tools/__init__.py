@@ -11,6 +11,7 @@ In the order in which a call passes them:
   collect            collect_metrics: points to the edge
   question           a query_metrics question, parsed
   query              its answer: a value, a summary and points a group
+  promql             its answer to a PromQL expression
   discover           query_metrics' other operations: names, tags, a metric described
   why_empty          why nothing was found, and what to ask instead
   chart              the picture beside the numbers

@@ -171,6 +171,10 @@ QUERY = ToolSpec(
         {
             "operation": {"type": "string", "enum": list(OPERATIONS), "default": "query"},
             "metric_name": _text("For list_metrics: a part of it", maxLength=NAME_CHARS_MAX),
+            "promql": _text(
+                "A PromQL expression instead of metric_name, tags, aggregation and group_by",
+                maxLength=4_096,
+            ),
             "start_time": _START,
             "end_time": _END,
             "tags": _TAGS,
@@ -205,6 +209,7 @@ QUERY = ToolSpec(
     output_schema=_object(
         {
             "metric_name": {"type": ["string", "null"]},
+            "promql": _STRING,
             "aggregation": _STRING,
             "results": {
                 "type": "array",
@@ -232,6 +237,7 @@ QUERY = ToolSpec(
             "truncated": {"type": "boolean"},
             "next_cursor": _STRING,
             "hint": _STRING,
+            "warnings": {"type": "array", "items": _STRING},
             "why_empty": _WHY_EMPTY,
             "metrics": {"type": "array", "items": {"type": "object"}},
             "tags": {"type": "object"},
@@ -311,10 +317,26 @@ STATUS = ToolSpec(
                 "additionalProperties": _object({"records": _COUNT, "seconds": {"type": "number"}}),
             },
             "as_of": _AS_OF,
+            "log": _object(
+                {
+                    "kind": {"enum": ["sqlite", "kafka"]},
+                    "durable": {"type": "boolean"},
+                    "brokers": {"type": "array", "items": _STRING},
+                    "node": _STRING,
+                    "dropped": _COUNT,
+                    "lag": {
+                        "type": "array",
+                        "items": _object(
+                            {"topic": _STRING, "partition": _COUNT, "records": _COUNT}
+                        ),
+                    },
+                },
+                ("kind", "durable", "lag"),
+            ),
         },
         (
             *("server_name", "version", "status", "uptime", "components", "metrics"),
-            *("system_info", "timestamp", "lag", "as_of"),
+            *("system_info", "timestamp", "lag", "as_of", "log"),
         ),
     ),
     example={},

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from mcp_api.log_watch import LogStatus, LogWatch
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.text import status_text
 from mcp_api.tools.times import iso
@@ -20,7 +21,7 @@ from projections.queries import Queries
 from streams.config import Settings
 from streams.errors import ProjectionError
 from streams.ingest.cpu_usage import CpuUsage
-from streams.runners.local import LocalRunner
+from streams.runners.runner import Runner
 
 SERVER_NAME = "logfire-mcp"
 _CPU_USAGE = CpuUsage()
@@ -40,19 +41,23 @@ def server_version() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the status looks at."""
+    """What the status looks at; ``runner`` None: the processors run elsewhere."""
 
     projector: Projector
     queries: Queries
-    runner: LocalRunner
+    runner: Runner | None
     settings: Settings
     started_ms: int
+    log: LogWatch
 
 
 def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
     """The answer; reads in bounded time. Where the read side fails, the status says so, and what
     it would have told is null or left out."""
-    problems = _problems("runner", parts.runner)
+    log = parts.log.status()
+    problems = [problem[:300] for problem in log.problems]
+    if parts.runner is not None:
+        problems += _problems("runner", parts.runner)
     metrics: dict[str, int | None] = {"total_metrics_stored": None}
     as_of: dict[str, Any] = {"time": None, "position": ""}
     lag: dict[str, dict[str, float]] = {}
@@ -72,24 +77,25 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         "status": "degraded" if problems else "healthy",
         "problems": problems,
         "uptime": max(now_ms - parts.started_ms, 0) / 1_000,
-        "components": _components(parts.settings, database),
+        "components": _components(parts.settings, database, log),
         "metrics": {**metrics, "active_alerts": 0, "health_checks": 0},
         "system_info": _system_info(),
         "timestamp": iso(now_ms),
         "lag": lag | _processor_lag(parts.runner),
+        "log": _log_content(parts, log),
         "as_of": as_of,
     }
     return ToolAnswer(content, status_text(content))
 
 
-def _problems(name: str, part: LocalRunner | Projector) -> list[str]:
+def _problems(name: str, part: Runner | Projector) -> list[str]:
     if (failure := part.failure()) is not None:
         return [f"{name}: {failure}"[:300]]
     stalled_s = part.stalled_for_s()
     return [f"{name}: no progress for {stalled_s:.0f} s"] if stalled_s > STALLED_S else []
 
 
-def _components(settings: Settings, database: str) -> dict[str, str]:
+def _components(settings: Settings, database: str, log: LogStatus) -> dict[str, str]:
     def optional(value: object) -> str:
         return _NOT_USED if value else "not_configured"
 
@@ -99,8 +105,31 @@ def _components(settings: Settings, database: str) -> dict[str, str]:
         "influxdb": optional(settings.influxdb_url),
         "prometheus": "connected",  # /metrics is served whenever this is asked
         "logfire": optional(settings.logfire_token),
-        "kafka": optional(settings.kafka_bootstrap_servers),
+        "kafka": _kafka(log),
     }
+
+
+def _kafka(log: LogStatus) -> str:
+    if log.kind != "kafka":
+        return "not_configured"
+    return f"error: {log.unreachable}"[:300] if log.unreachable else "connected"
+
+
+def _log_content(parts: Parts, log: LogStatus) -> dict[str, Any]:
+    """Partitions with nothing before them are left out of the lag."""
+    content: dict[str, Any] = {"kind": log.kind, "durable": log.durable}
+    if log.kind == "kafka":
+        content |= {"brokers": list(log.brokers), "node": log.node, "dropped": log.dropped}
+    try:
+        behind = parts.projector.lag_by_partition()
+    except ProjectionError:
+        behind = {}
+    content["lag"] = [
+        {"topic": topic, "partition": number, "records": records}
+        for (topic, number), records in sorted(behind.items())
+        if records
+    ]
+    return content
 
 
 def _metrics(queries: Queries) -> dict[str, int]:
@@ -122,8 +151,10 @@ def _projection_lag(parts: Parts) -> dict[str, dict[str, float]]:
     }
 
 
-def _processor_lag(runner: LocalRunner) -> dict[str, dict[str, float]]:
+def _processor_lag(runner: Runner | None) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
+    if runner is None:
+        return found
     for (processor, _), records in runner.lag().items():
         entry = found.setdefault(processor, {"records": 0, "seconds": 0.0})
         entry["records"] += records

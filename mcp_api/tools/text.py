@@ -37,6 +37,25 @@ def query_text(content: Mapping[str, Any]) -> str:
     return _finish(lines, content)
 
 
+def promql_text(content: Mapping[str, Any]) -> str:
+    """One line a series; points (evenly picked) where there are at most three series."""
+    span = content["range"]
+    lines = [f"{content['promql'][:500]}, {span['start']} to {span['end']}:"]
+    results = content["results"]
+    for result in results[:_LINES_MAX]:
+        low, high = (_short(result["summary"][name]) for name in ("min", "max"))
+        lines.append(
+            f"- {tags_text(result['tags'])}: {_short(result['value'])} at {result['timestamp']} "
+            f"(min {low}, max {high} of {result['count']} steps)"
+        )
+        if len(results) <= _GROUPS_WITH_POINTS and len(result["points"]) > 1:
+            lines.append(f"  by {span['step']}: {_points_text(result['points'])}")
+    if len(results) > _LINES_MAX:
+        lines.append(f"- and {len(results) - _LINES_MAX} more series in the structured content")
+    lines += [f"Warning: {note}" for note in content.get("warnings", ())]
+    return _finish(lines, content)
+
+
 def metrics_text(content: Mapping[str, Any]) -> str:
     """The metrics' names, with type, unit, series and tags."""
     metrics = content["metrics"]
@@ -81,6 +100,8 @@ def status_text(content: Mapping[str, Any]) -> str:
         *(f"Problem: {problem}" for problem in content["problems"]),
         "Components: " + ", ".join(f"{k} {v}" for k, v in content["components"].items()),
         "Lag: " + ", ".join(f"{k} {v['records']} records" for k, v in content["lag"].items()),
+        f"Log: {content['log']['kind']}"
+        + ("" if content["log"]["durable"] else ", which one broker's loss would damage"),
     ]
     return _finish(lines, content)
 

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from mcp_api.log_watch import LogWatch
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.arguments import check_arguments, check_names, nearest
 from mcp_api.tools.collect import collect
 from mcp_api.tools.discover import discover
 from mcp_api.tools.export import ExportStream, export, open_export, parse_export
 from mcp_api.tools.positions import parse_position
+from mcp_api.tools.promql import parse_promql, query_promql
 from mcp_api.tools.query import query
 from mcp_api.tools.question import parse_question
 from mcp_api.tools.specs import COLLECT, EXPORT, QUERY, SPECS_BY_NAME, STATUS
@@ -26,7 +28,7 @@ from streams.ingest.edge import Edge
 from streams.ingest.json_points import parse_arguments
 from streams.ingest.parsed import Parsed
 from streams.log.wall_clock import wall_clock_ms
-from streams.runners.local import LocalRunner
+from streams.runners.runner import Runner
 
 __all__ = ["LocalToolbox", "ToolAnswer", "Toolbox"]
 
@@ -69,19 +71,21 @@ class LocalToolbox:
         edge: Edge,
         projector: Projector,
         queries: Queries,
-        runner: LocalRunner,
+        runner: Runner | None,
         settings: Settings,
+        log: LogWatch | None = None,
         base_url: str = "",
         clock: Callable[[], int] = wall_clock_ms,
         caught_up_wait_s: float = CAUGHT_UP_WAIT_S,
     ) -> None:
-        """``caught_up_wait_s``: how long a read waits for its ``min_position``."""
+        """``runner`` None: the processors run elsewhere; ``log`` None: the embedded one.
+        ``caught_up_wait_s``: how long a read waits for its ``min_position``."""
         self.base_url = base_url
         self._edge = edge
         self._projector = projector
         self._queries = queries
         self._clock = clock
-        self._parts = Parts(projector, queries, runner, settings, started_ms=clock())
+        self._parts = Parts(projector, queries, runner, settings, clock(), log or LogWatch())
         self._threads = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read")
         self._reads = 0
         self._wait_s = caught_up_wait_s
@@ -140,7 +144,10 @@ class LocalToolbox:
             )
         else:
             assert name == QUERY.name, name
-            if operation == "query":
+            if operation == "query" and "promql" in arguments:
+                asked = parse_promql(arguments, now_ms)
+                read = partial(query_promql, self._queries, self._projector, asked, now_ms)
+            elif operation == "query":
                 question = parse_question(arguments, now_ms)
                 read = partial(query, self._queries, question, now_ms)
             else:

@@ -36,7 +36,8 @@ class Ticked:
 class WindowClosed:
     """The first aggregates of windows that the watermark has passed.
 
-    ``duplicates``: samples left out because their series had one with the same time before.
+    ``duplicates``: samples left out because their series had one with the same time before, or
+    because they are of a request that was absorbed before.
     """
 
     batch: WindowBatch

@@ -8,6 +8,9 @@ As the data flows::
   one_point      one point judged in full, with a reason where it is refused
   gathering      a request's points as they are read
   json_points    the JSON of `collect_metrics`
+  line_syntax    one line of InfluxDB's line protocol
+  line_columns   plain line protocol by columns
+  line_protocol  line protocol as Telegraf sends it
   samples        samples that this process takes itself
   periodic       producers that run by the clock
   cpu_usage      how busy the processors were
@@ -16,4 +19,8 @@ As the data flows::
   series_limits  how many series there may be
   merging        requests to log entries
   edge           where requests become durable
+  outgoing       a producer's points until they are sent
+  ingest_topics  topics to which anybody may write
+  foreign        what a message on such a topic says
+  republish      such messages to the log
 """

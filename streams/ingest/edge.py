@@ -15,13 +15,10 @@ from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Final
 
-import numpy as np
-
 from streams.errors import InputError, Overloaded, RequestConflict
-from streams.events.batch import take
 from streams.events.catalogue import POINTS
 from streams.ingest.merging import Merger, Request, Written
-from streams.ingest.parsed import REJECTED_MAX, Parsed, Rejected, required_text
+from streams.ingest.parsed import Parsed, Rejected, required_text
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.protocol import (
     Append,
@@ -127,7 +124,7 @@ class Edge:
         if self._closed:
             raise Overloaded("the server is stopping; send it again", status=503)
         key = _scoped(actor, request_key if request_key is not None else parsed.request_id)
-        parsed = self._admitted(parsed)
+        parsed = self._limits.admitted(parsed)
         points = len(parsed.batch)
         if not points:
             return _collected(parsed, self._clock(), (), duplicate=False)
@@ -278,33 +275,6 @@ class Edge:
                     )
                 one.answer.set_result(its)
 
-    def _admitted(self, parsed: Parsed) -> Parsed:
-        """Without the points of series over the limits."""
-        batch = parsed.batch
-        if self._limits.all_known(batch.labels):
-            return parsed
-        reasons = [self._limits.admit(text) for text in batch.labels]
-        over = np.array([reason is not None for reason in reasons], bool)
-        if not over.any():
-            return parsed
-        refused = over[batch.series]
-        rows = np.flatnonzero(refused)
-        places = np.arange(len(batch)) if parsed.indices is None else parsed.indices
-        told = [
-            Rejected(int(places[row]), reasons[batch.series[row]] or "")
-            for row in rows[:REJECTED_MAX]
-        ]
-        rejected = sorted([*parsed.rejected, *told], key=lambda one: one.index)
-        return Parsed(
-            source=parsed.source,
-            batch=take(batch, np.flatnonzero(~refused)),
-            rejected=tuple(rejected[:REJECTED_MAX]),
-            rejected_count=parsed.rejected_count + len(rows),
-            request_id=parsed.request_id,
-            content=parsed.content,
-            indices=places[~refused],
-        )
-
 
 def _leaders(group: Sequence[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     """Of several requests with one key the first is written, and the equal ones share its fate.
@@ -357,9 +327,11 @@ def _collected(
 
 
 def _scoped(actor: str, key: str | None) -> str | None:
-    """The key in the log: no actor can hit another's."""
+    """The key in the log: no actor can hit another's, nor a numbered stream (`numbered_key`)."""
     if len(required_text(actor, "actor").encode()) > ACTOR_BYTES_MAX:
         raise InputError(f"the caller's name is longer than {ACTOR_BYTES_MAX} bytes")
+    if actor.startswith("@"):
+        raise InputError(f"the caller's name {actor!r} begins with @, which no name may")
     if key is None:
         return None
     size = len(required_text(key, "the idempotency key").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -99,40 +100,20 @@ class Gathering:
             np.concatenate([*self._stated_ms, np.empty(0, np.int64)]),
             np.concatenate([*self._values, np.empty(0, np.float64)]),
         )
-        return self._timed(content, request_id, now_ms)
-
-    def _timed(self, content: Content, request_id: str | None, now_ms: int) -> Parsed:
-        stated_ms = content.stated_ms
-        batch = MetricBatch(
-            content.labels,
-            content.types,
-            content.units,
-            content.series,
-            np.where(stated_ms == ABSENT, now_ms, stated_ms),
-            content.value,
-        )
-        rejected, rejected_count = self._rejected, len(self._rejected_at)
         indices: Ints | None = None
-        if rejected_count:
+        if self._rejected_at:
             indices = np.delete(np.arange(self._count), np.frombuffer(self._rejected_at, np.int64))
-        late = stated_ms > now_ms + FUTURE_MS_MAX
-        if late.any():
-            places = np.arange(self._count) if indices is None else indices
-            told = [
-                Rejected(int(places[row]), _too_late(int(stated_ms[row]), now_ms))
-                for row in np.flatnonzero(late)[:REJECTED_MAX]
-            ]
-            rejected = sorted([*rejected, *told], key=lambda one: one.index)[:REJECTED_MAX]
-            rejected_count += int(late.sum())
-            batch, indices = take(batch, np.flatnonzero(~late)), places[~late]
-        return Parsed(
-            source=self.source,
-            batch=batch,
-            rejected=tuple(rejected),
-            rejected_count=rejected_count,
-            request_id=request_id,
-            content=content,
-            indices=indices,
+        return timed(
+            Parsed(
+                source=self.source,
+                batch=stamped(content, now_ms),
+                rejected=tuple(self._rejected),
+                rejected_count=len(self._rejected_at),
+                request_id=request_id,
+                content=content,
+                indices=indices,
+            ),
+            now_ms,
         )
 
     def _counted(self, points: int) -> None:
@@ -147,7 +128,40 @@ class Gathering:
         self._as_known = False
 
 
-def _too_late(stated_ms: int, now_ms: int) -> str:
+def timed(parsed: Parsed, now_ms: int) -> Parsed:
+    """The request without the points of a far future: they are rejected, each with its reason."""
+    late = parsed.content.stated_ms > now_ms + FUTURE_MS_MAX
+    if not late.any():
+        return parsed
+    places = np.arange(len(late)) if parsed.indices is None else parsed.indices
+    told = [
+        Rejected(int(places[row]), too_late(int(parsed.content.stated_ms[row]), now_ms))
+        for row in np.flatnonzero(late)[:REJECTED_MAX]
+    ]
+    rejected = sorted([*parsed.rejected, *told], key=lambda one: one.index)[:REJECTED_MAX]
+    return replace(
+        parsed,
+        batch=take(parsed.batch, np.flatnonzero(~late)),
+        rejected=tuple(rejected),
+        rejected_count=parsed.rejected_count + int(late.sum()),
+        indices=places[~late],
+    )
+
+
+def stamped(content: Content, now_ms: int) -> MetricBatch:
+    """The samples of a request; those that state no time have that of its receipt."""
+    return MetricBatch(
+        content.labels,
+        content.types,
+        content.units,
+        content.series,
+        np.where(content.stated_ms == ABSENT, now_ms, content.stated_ms),
+        content.value,
+    )
+
+
+def too_late(stated_ms: int, now_ms: int) -> str:
+    """Why a point of a far future is refused, in one sentence."""
     minutes = FUTURE_MS_MAX // 60_000
     now = datetime.fromtimestamp(now_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     ahead_s = (stated_ms - now_ms) // 1000

@@ -103,6 +103,16 @@ def parse_arguments(
     return gathering.parsed(request_id, now_ms)
 
 
+def checked_source(source: object) -> str:
+    """``source`` if it can be one; `InputError` otherwise."""
+    source = required_text(source, "source")
+    if not source:
+        raise InputError("source is empty; give a string that says who sends the metrics")
+    if len(source.encode()) > SOURCE_BYTES_MAX:
+        raise InputError(f"source is longer than {SOURCE_BYTES_MAX} bytes")
+    return source
+
+
 def _read_plain(body: bytes, now_ms: int, cache: SeriesCache) -> Parsed | None:
     """The request if it is as most are: fields in order, every point plain. Else None."""
     head, tail = _HEAD.match(body), _TAIL.search(body, max(0, len(body) - _TAIL_BYTES))
@@ -213,11 +223,7 @@ def _checked_fields(arguments: Mapping[str, object]) -> tuple[str, str | None]:
             raise InputError(unknown_field(name, FIELDS))
     if "source" not in arguments:
         raise InputError("source is missing; give a string that says who sends the metrics")
-    source = required_text(arguments["source"], "source")
-    if not source:
-        raise InputError("source is empty; give a string that says who sends the metrics")
-    if len(source.encode()) > SOURCE_BYTES_MAX:
-        raise InputError(f"source is longer than {SOURCE_BYTES_MAX} bytes")
+    source = checked_source(arguments["source"])
     if "metrics" not in arguments:
         raise InputError("metrics is missing; give an array of points")
     metrics = arguments["metrics"]

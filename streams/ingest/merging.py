@@ -1,8 +1,8 @@
 """Requests to log entries: as few records as possible, and who lies where in them.
 
 Requests of one actor share records; a record holds one partition, at most 50,000 points and 1 MiB.
-Where a request has an idempotency key, the header ``slices`` tells its rows in the record:
-``[[key, first, count], …]``, for readers of logs that cannot tell repeats themselves.
+Where a request has an idempotency key, the header ``slices`` tells its rows in the record
+(`streams.events.slices`), for readers of logs that cannot tell repeats themselves.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from streams.events.batch import BYTES_MAX, POINTS_MAX, Index, MetricBatch, take
+from streams.events.batch import BYTES_MAX, POINTS_MAX, Index, Ints, MetricBatch, take
 from streams.events.catalogue import POINTS, Envelope, Event, MetricsCollected
 from streams.events.codec import encode
 from streams.events.labels import series_partition
+from streams.events.slices import SLICES_HEADER, Slice, encode_slices, numbered
 from streams.log.protocol import Entry, Message
 
-SLICES_HEADER: Final = "slices"
 SLICES_BYTES_MAX: Final = 8_192
 PARTITIONS_CACHED_MAX: Final = 1_000_000
-_SLICE_NUMBERS_BYTES = 24
+_SLICE_NUMBERS_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,13 +50,15 @@ class Written:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Rows of several requests; ``owner[i]``: the number of row i's request, never falling."""
+    """Rows of several requests. ``owner[i]``: the number of row i's request, never falling;
+    ``place[i]``: how many rows of that request lie before it in its partition."""
 
     batch: MetricBatch
     owner: Index
+    place: Ints
 
     def pick(self, rows: npt.NDArray[np.intp]) -> _Rows:
-        return _Rows(take(self.batch, rows), self.owner[rows])
+        return _Rows(take(self.batch, rows), self.owner[rows], self.place[rows])
 
 
 LARGE_DICTIONARY: Final = 500
@@ -90,7 +92,9 @@ class Merger:
         of_series = np.array([self._partition(text) for text in rows.batch.labels], np.int32)
         of_row = of_series[rows.batch.series]
         for partition in np.unique(of_row):
-            yield int(partition), rows.pick(np.flatnonzero(of_row == partition))
+            its = np.flatnonzero(of_row == partition)
+            owner = rows.owner[its]
+            yield int(partition), _Rows(take(rows.batch, its), owner, _places(owner))
 
     def _partition(self, text: str) -> int:
         partition = self._partition_of.get(text)
@@ -106,14 +110,27 @@ def _sharing(requests: Sequence[Request]) -> Iterator[list[int]]:
 
     A large dictionary is not mixed with others: it comes again with the producer's next request,
     and then every reader of the log knows it as a whole instead of reading it series by series.
+    Requests of one numbered stream stay in their order: who drops repeats relies on it.
     """
-    groups: dict[tuple[str, str, int], list[int]] = {}
+    groups: list[list[int]] = []
+    newest: dict[tuple[str, str, int], int] = {}
+    last_of_stream: dict[str, int] = {}
     for number, request in enumerate(requests):
-        if len(request.batch):
-            labels = request.batch.labels
-            alone = id(labels) if len(labels) >= LARGE_DICTIONARY else 0
-            groups.setdefault((request.actor, request.source, alone), []).append(number)
-    for numbers in groups.values():
+        if not len(request.batch):
+            continue
+        labels = request.batch.labels
+        alone = id(labels) if len(labels) >= LARGE_DICTIONARY else 0
+        kind = (request.actor, request.source, alone)
+        stream = None if request.key is None else numbered(request.key)
+        at_least = 0 if stream is None else last_of_stream.get(stream[0], 0)
+        group = newest.get(kind, -1)
+        if group < at_least:  # there is none, or it would come before the stream's last request
+            group = newest[kind] = len(groups)
+            groups.append([])
+        groups[group].append(number)
+        if stream is not None:
+            last_of_stream[stream[0]] = group
+    for numbers in groups:
         shared: list[int] = []
         size = 2
         for number in numbers:
@@ -132,7 +149,7 @@ def _merged(batches: Sequence[MetricBatch], numbers: Sequence[int]) -> _Rows:
     owner = np.repeat(np.array(numbers, np.int32), [len(batch) for batch in batches])
     first = batches[0]
     if len(batches) == 1:
-        return _Rows(first, owner)
+        return _Rows(first, owner, _places(owner))
     # Repeats of one sequence share their dictionary (see `series_cache`): each is merged once, in
     # the order in which they were used last.
     distinct: dict[int, MetricBatch] = {}
@@ -166,7 +183,17 @@ def _merged(batches: Sequence[MetricBatch], numbers: Sequence[int]) -> _Rows:
             np.concatenate([batch.value for batch in batches]),
         ),
         owner,
+        _places(owner),
     )
+
+
+def _places(owner: Index) -> Ints:
+    """How many earlier rows each row's owner has."""
+    rows = np.arange(len(owner), dtype=np.int64)
+    if not len(owner) or owner[0] == owner[-1]:
+        return rows
+    firsts = np.flatnonzero(np.r_[True, np.diff(owner) != 0])
+    return rows - np.repeat(firsts, np.diff(firsts, append=len(owner)))
 
 
 def _records(requests: Sequence[Request], partition: int, rows: _Rows) -> Iterator[Written]:
@@ -187,12 +214,11 @@ def _records(requests: Sequence[Request], partition: int, rows: _Rows) -> Iterat
         yield from _records(requests, partition, rows.pick(np.arange(middle)))
         yield from _records(requests, partition, rows.pick(np.arange(middle, len(rows.batch))))
         return
-    slices = [
-        [requests[number].key, int(first), int(count)]
-        for number, first, count in zip(numbers, firsts, counts, strict=True)
-        if requests[number].key is not None
-    ]
+    slices: list[Slice] = []
+    for number, first, count in zip(numbers, firsts.tolist(), counts.tolist(), strict=True):
+        key = requests[number].key
+        if key is not None:
+            slices.append(Slice(key, first, count, int(rows.place[first])))
     if slices:
-        text = json.dumps(slices, separators=(",", ":"))
-        message = Message({**message.headers, SLICES_HEADER: text}, message.body)
+        message = Message({**message.headers, SLICES_HEADER: encode_slices(slices)}, message.body)
     yield Written(Entry(POINTS, partition, message), numbers)

@@ -49,17 +49,34 @@ def read_point(sent: object, source: str) -> Point:
     for field in ("name", "value", "metric_type"):
         if field not in sent:
             raise ValueError(f"{field} is missing; a point has name, value and metric_type")
-    name, metric_type, unit = sent["name"], sent["metric_type"], sent.get("unit")
+    entry = read_series(
+        source, sent["name"], sent.get("tags"), sent["metric_type"], sent.get("unit")
+    )
+    return Point(entry, _value(sent["value"]), stated_ms(sent.get("timestamp")))
+
+
+def read_series(
+    source: str, name: object, tags: object, metric_type: object, unit: object
+) -> Entry:
+    """The series of what somebody states; `ValueError` with one sentence, as `read_point`."""
     if not isinstance(name, str):
         raise ValueError(f"name is {shown(name)}; expected a string")
     if not isinstance(metric_type, str) or metric_type not in METRIC_TYPES:
         raise ValueError(f"metric_type is {shown(metric_type)}; expected one of {_TYPES}")
     if unit is not None and not isinstance(unit, str):
         raise ValueError(f"unit is {shown(unit)}; expected a string")
-    value = _value(sent["value"])
-    stated_ms = _stated_ms(sent.get("timestamp"))
-    entry = make_entry(source, name, _tags(sent.get("tags")), metric_type, unit)
-    return Point(entry, value, stated_ms)
+    return make_entry(source, name, _tags(tags), metric_type, unit)
+
+
+def stated_ms(timestamp: object) -> int:
+    """Unix milliseconds of a point's timestamp, `ABSENT` for None; `ValueError` otherwise."""
+    if timestamp is None:
+        return ABSENT
+    if isinstance(timestamp, bool) or not isinstance(timestamp, str | int | float):
+        raise ValueError(
+            f"timestamp is {shown(timestamp)}; expected ISO 8601 with offset, or Unix seconds"
+        )
+    return time_ms(timestamp)
 
 
 def unknown_field(got: object, valid: tuple[str, ...]) -> str:
@@ -100,13 +117,3 @@ def _tags(tags: object) -> dict[str, str]:
         if not isinstance(tag, str) or not isinstance(text, str):
             raise ValueError(f"tag {shown(tag)} is {shown(text)}; expected a string: put quotes")
     return dict(tags)
-
-
-def _stated_ms(timestamp: object) -> int:
-    if timestamp is None:
-        return ABSENT
-    if isinstance(timestamp, bool) or not isinstance(timestamp, str | int | float):
-        raise ValueError(
-            f"timestamp is {shown(timestamp)}; expected ISO 8601 with offset, or Unix seconds"
-        )
-    return time_ms(timestamp)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
+from streams.events.batch import take
 from streams.events.labels import SOURCE, parse_series
-from streams.ingest.parsed import shown
+from streams.ingest.parsed import REJECTED_MAX, Parsed, Rejected, shown
 
 TOTAL_MAX: Final = 1_000_000
 SOURCE_MAX: Final = 100_000
@@ -59,6 +63,31 @@ class SeriesLimits:
             return f"there are {self.total_max} series already; {TOTAL_SETTING} is the limit"
         self._know(text, source)
         return None
+
+    def admitted(self, parsed: Parsed) -> Parsed:
+        """The request without the points of series over the limits; they are rejected."""
+        batch = parsed.batch
+        if self.all_known(batch.labels):
+            return parsed
+        reasons = [self.admit(text) for text in batch.labels]
+        over = np.array([reason is not None for reason in reasons], bool)
+        if not over.any():
+            return parsed
+        refused = over[batch.series]
+        rows = np.flatnonzero(refused)
+        places = np.arange(len(batch)) if parsed.indices is None else parsed.indices
+        told = [
+            Rejected(int(places[row]), reasons[batch.series[row]] or "")
+            for row in rows[:REJECTED_MAX]
+        ]
+        rejected = sorted([*parsed.rejected, *told], key=lambda one: one.index)
+        return replace(
+            parsed,
+            batch=take(batch, np.flatnonzero(~refused)),
+            rejected=tuple(rejected[:REJECTED_MAX]),
+            rejected_count=parsed.rejected_count + len(rows),
+            indices=places[~refused],
+        )
 
     def _know(self, text: str, source: str) -> None:
         self._known.add(text)

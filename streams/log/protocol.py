@@ -6,6 +6,7 @@ Every implementation passes one contract suite, ``tests/contract/test_event_log.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -44,7 +45,11 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored message. ``at_ms``: when it was appended (Unix ms), never falling in a partition."""
+    """A stored message. ``at_ms``: when it was appended (Unix ms), never falling in a partition.
+
+    On Kafka it is the time of the broker that led the partition then: it may fall where leaders
+    with differing clocks follow each other, by as much as they differ.
+    """
 
     topic: str
     partition: int
@@ -106,13 +111,36 @@ class DuplicateRequest(Exception):
         return f"already in the log: {', '.join(sorted(self.known))}"
 
 
+@dataclass(frozen=True, slots=True)
+class WriterStats:
+    """Counts since the start, and what waits now. ``failure``: why the last group failed, or ""."""
+
+    waiting_units: int
+    waiting_bytes: int
+    groups: int
+    units: int
+    refused: int
+    failed: int
+    failure: str
+
+
 class EventLog(Protocol):
     """Append-only, durable before it acknowledges, readable while it is written.
 
-    Errors: `LogUnavailable` where a write cannot be made durable (nothing of it is), `Overloaded`
-    where too much waits already, `OffsetOutOfRange` for reads outside the log, `LogDamaged` where
-    stored bytes fail their checksum.
+    Errors: `LogUnavailable` where the log cannot be written or read now (embedded: nothing of the
+    unit is durable; on Kafka it may be: send it again with the same keys), `Overloaded` where too
+    much waits already, `OffsetOutOfRange` for reads outside the log, `LogDamaged` where stored
+    bytes fail their checksum.
     """
+
+    @property
+    def gapless(self) -> bool:
+        """Whether every offset from a partition's start to its end holds a record.
+
+        False on Kafka: markers of outsiders' transactions take offsets of their own, so the next
+        offset to read is the last record's plus one, never a count.
+        """
+        ...
 
     @property
     def log_id(self) -> str:
@@ -153,4 +181,52 @@ class EventLog(Protocol):
 
     async def offsets_for_time(self, topic: str, at_ms: int) -> Mapping[int, int]:
         """The first offset in each partition appended at or after ``at_ms`` (its end if none)."""
+        ...
+
+
+class LocalLog(EventLog, Protocol):
+    """An `EventLog` as its host has it: the same for threads, without waiting for a loop.
+
+    All of it may be called from any thread.
+    """
+
+    def submit(self, unit: Append) -> Future[Receipt]:
+        """Takes a unit; the future has its receipt once it is durable.
+
+        Raised at once: `InputError`, `TooLarge`, `Overloaded`. By the future: `DuplicateRequest`,
+        `LogUnavailable`, `LogDamaged`.
+        """
+        ...
+
+    def read_now(
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        *,
+        records_max: int = 256,
+        bytes_max: int = 8_388_608,
+    ) -> list[Record]:
+        """`read` for threads."""
+        ...
+
+    def ends(self) -> Mapping[tuple[str, int], int]:
+        """The offset after the last record of each partition; a snapshot, cheap to ask for."""
+        ...
+
+    def starts(self) -> Mapping[tuple[str, int], int]:
+        """The first offset kept in each partition."""
+        ...
+
+    def wait_for(self, wanted: Mapping[tuple[str, int], int], timeout_s: float) -> bool:
+        """Blocks until the end of any partition given is above its offset (True), or the time is
+        over or the log closed (False)."""
+        ...
+
+    def stats(self) -> WriterStats | None:
+        """What the writer does; None for a log that was opened for reading only."""
+        ...
+
+    def close(self) -> None:
+        """Writes what waits, for a second at most, and lets go. A second call is fine."""
         ...

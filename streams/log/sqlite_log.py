@@ -12,15 +12,16 @@ from typing import Self, TypeVar
 from streams.errors import ConfigError, LogUnavailable
 from streams.events.catalogue import TOPICS
 from streams.log.ends import CommittedEnds, Ends
+from streams.log.limits import require_partition
 from streams.log.lock import OwnerLock, ReaderLock
-from streams.log.protocol import Append, Entry, Receipt, Record
+from streams.log.protocol import Append, Entry, Receipt, Record, WriterStats
 from streams.log.sqlite_check import check_content, check_files, has_content
 from streams.log.sqlite_file import SQLITE_ERRORS, as_log_error, connect, create
 from streams.log.sqlite_reader import CONNECTIONS_MAX, Reader
 from streams.log.sqlite_rows import Heads, Meta, add_topics
-from streams.log.sqlite_units import Stored, TableChanges, Unit, prepare, require_partition
+from streams.log.sqlite_units import Stored, TableChanges, Unit, prepare
 from streams.log.sqlite_watch import Watch
-from streams.log.sqlite_writer import Writer, WriterStats
+from streams.log.sqlite_writer import Writer
 from streams.log.wall_clock import wall_clock_ms
 
 T = TypeVar("T")
@@ -107,6 +108,9 @@ class SqliteLog:
         except BaseException:
             lock.release()
             raise
+
+    gapless = True
+    """Offsets follow one another: none is ever left out."""
 
     @property
     def log_id(self) -> str:

@@ -11,24 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from streams.errors import InputError, TooLarge
 from streams.log.checksum import add, record_checksum, row_checksum
-from streams.log.protocol import (
-    BODY_BYTES_MAX,
-    HEADER_BYTES_MAX,
-    DuplicateRequest,
-    Entry,
-    Known,
-    Message,
-    Position,
-    Receipt,
-    RequestKey,
-)
+from streams.log.limits import check_keys, encoded_headers, require_partition
+from streams.log.protocol import DuplicateRequest, Entry, Known, Position, Receipt, RequestKey
 from streams.log.sqlite_file import write_meta, write_partition
 from streams.log.sqlite_rows import Heads, TableHead, Tables, checksum_of, require
 
-KEY_BYTES_MAX = 1_024
-DIGEST_BYTES_MAX = 64
 KEYS_PRUNED_MAX = 2_048
 """In one transaction; more than a group can bring, so that old keys never pile up."""
 _OVERHEAD_BYTES = 512
@@ -77,28 +65,15 @@ def prepare(
     size = _OVERHEAD_BYTES * (1 + len(entries) + len(keys))
     for entry in entries:
         require_partition(topics, entry.topic, entry.partition)
-        headers = _headers(entry.message)
+        encoded_headers(entry.message)
+        headers = _json(entry.message.headers)
         body = entry.message.body
-        if len(body) > BODY_BYTES_MAX:
-            raise TooLarge(f"a body of {len(body)} bytes; at most {BODY_BYTES_MAX} are taken")
         rows.append(((entry.topic, entry.partition), headers, body))
         size += len(headers) + len(body)
-    if len({key.key for key in keys}) != len(keys):
-        raise InputError("a unit names one idempotency key twice")
-    for key in keys:
-        _check_key(key)
+    check_keys(keys)
     if table is not None:
         size += sum(len(v or b"") + len(k) + _OVERHEAD_BYTES for k, v in table.changes.items())
     return Unit(tuple(rows), tuple(keys), table, size)
-
-
-def require_partition(topics: Mapping[str, int], topic: str, partition: int) -> None:
-    """`InputError` where the log has no such partition."""
-    count = topics.get(topic)
-    if count is None:
-        raise InputError(f"the log has no topic {topic!r}; it has {', '.join(topics)}")
-    if not 0 <= partition < count:
-        raise InputError(f"{topic} has no partition {partition}; it has 0 to {count - 1}")
 
 
 def write_group(
@@ -230,25 +205,5 @@ def _write_table(db: sqlite3.Connection, table: TableHead) -> None:
     db.execute("INSERT OR REPLACE INTO tables VALUES(?,?,?,?,?,?)", (*row, crc))
 
 
-def _headers(message: Message) -> bytes:
-    size = 0
-    try:
-        for name, value in message.headers.items():
-            size += len(name.encode()) + len(value.encode())
-    except (UnicodeEncodeError, AttributeError) as error:
-        raise InputError(f"a header is no UTF-8 text: {error}") from error
-    if size > HEADER_BYTES_MAX:
-        raise TooLarge(f"headers of {size} bytes; at most {HEADER_BYTES_MAX} are taken")
-    return json.dumps(dict(message.headers), ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _check_key(key: RequestKey) -> None:
-    try:
-        size = len(key.key.encode())
-    except UnicodeEncodeError as error:
-        raise InputError(f"an idempotency key is no UTF-8 text: {error}") from error
-    if not 0 < size <= KEY_BYTES_MAX or len(key.digest) > DIGEST_BYTES_MAX:
-        raise InputError(
-            f"an idempotency key has 1 to {KEY_BYTES_MAX} bytes and a digest of at most "
-            f"{DIGEST_BYTES_MAX}; got {size} and {len(key.digest)}"
-        )
+def _json(headers: Mapping[str, str]) -> bytes:
+    return json.dumps(dict(headers), ensure_ascii=False, separators=(",", ":")).encode()

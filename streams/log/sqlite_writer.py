@@ -19,7 +19,7 @@ from pathlib import Path
 
 from streams.errors import LogError, LogUnavailable, Overloaded, TooLarge
 from streams.log.ends import CommittedEnds
-from streams.log.protocol import DuplicateRequest, Receipt
+from streams.log.protocol import DuplicateRequest, Receipt, WriterStats
 from streams.log.sqlite_file import SQLITE_ERRORS, as_log_error, connect, is_busy
 from streams.log.sqlite_rows import read_heads, read_meta, read_tables
 from streams.log.sqlite_units import (
@@ -40,19 +40,6 @@ _PAGES_A_COMMIT = 4
 _PRUNE_EVERY_MS = 60_000
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class WriterStats:
-    """Counts since the start, and what waits now. ``failure``: why the last group failed, or ""."""
-
-    waiting_units: int
-    waiting_bytes: int
-    groups: int
-    units: int
-    refused: int
-    failed: int
-    failure: str
 
 
 @dataclass(frozen=True, slots=True)

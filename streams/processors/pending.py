@@ -1,16 +1,19 @@
 """The samples that wait for their window: columns in log order, one chunk a record.
 
 They are not stored again: a table remembers the first record that still has some, and `restore`
-reads from there. So what waits must follow from the records and the last tick alone.
+reads from there. So what waits must follow from the records, the last tick and the rows that
+`repeats` remembers as left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from streams.domain.repeats import Spans, uncovered
 from streams.domain.windows import Flags, Samples
 from streams.events.batch import AT_MS_MIN, STALE_BITS, MetricBatch
 from streams.log.protocol import Record
@@ -31,27 +34,44 @@ class Chunk:
     last_ms: int
 
 
+class LeftOut(NamedTuple):
+    """Samples of a record: too far ahead of it to be taken; absorbed before."""
+
+    outside: int = 0
+    repeats: int = 0
+
+
 def in_time(at_ms: int, record: Record) -> bool:
     """Whether a time may be taken from this record."""
     return AT_MS_MIN <= at_ms <= record.at_ms + AHEAD_MS_MAX
 
 
-def chunk_of(index: SeriesIndex, record: Record, batch: MetricBatch) -> tuple[Chunk | None, int]:
-    """What a record adds, and how many of its samples are too far ahead to be taken.
+def chunk_of(
+    index: SeriesIndex, record: Record, batch: MetricBatch, repeated: Spans = ()
+) -> tuple[Chunk | None, LeftOut]:
+    """What a record adds, and what of it is left out; ``repeated``: its rows that came before.
 
     Staleness markers are no values and are left out.
     """
     if not len(batch):
-        return None, 0
+        return None, LeftOut()
     keep = batch.value.view(np.uint64) != STALE_BITS
-    outside = 0
+    fresh = uncovered(repeated, len(batch)) if repeated else None
+    outside = repeats = 0
     if not in_time(int(batch.at_ms.max()), record):
         inside = batch.at_ms <= record.at_ms + AHEAD_MS_MAX
-        outside = len(batch) - int(np.count_nonzero(inside))
+        ahead = ~inside if fresh is None else ~inside & fresh
+        outside = int(np.count_nonzero(ahead))
         keep &= inside
+    if fresh is not None:
+        repeats = int(np.count_nonzero(keep & ~fresh))
+        keep &= fresh
+        if not keep.any():
+            return None, LeftOut(outside, repeats)
     numbers = index.resolve(batch.labels, batch.types, batch.units)
     samples = Samples(numbers[batch.series], batch.at_ms, batch.value)
-    return chunk(record.offset, samples if keep.all() else _where(samples, keep)), outside
+    taken = chunk(record.offset, samples if keep.all() else _where(samples, keep))
+    return taken, LeftOut(outside, repeats)
 
 
 def chunk(offset: int, samples: Samples) -> Chunk | None:

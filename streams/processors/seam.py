@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from streams.events.catalogue import Envelope, Event, EventData
 from streams.events.codec import encode
-from streams.log.protocol import Entry, Record
+from streams.log.protocol import Entry, Message, Record
 
 S = TypeVar("S")
 
@@ -21,6 +21,10 @@ HEAD = "head"
 
 CARRIED_CHARS_MAX = 512
 """Of each header that an output takes over from its cause."""
+
+PREVIOUS_HEADER: Final = "previous"
+"""Of an output: the out_seq of the one before it from its processor and partition on its topic, so
+that a reader of one topic can tell a loss from a number that went to another topic."""
 
 ReadBack = Callable[[int, int], Sequence[Record]]
 """``read_back(from, to)``: the records of the processor's partition in ``[from, to)``."""
@@ -71,26 +75,36 @@ class Processor(Protocol[S]):
         """Folds the records, in order."""
         ...
 
+    def newest_tick_ms(self, state: S) -> int | None:
+        """The time of the newest tick absorbed; None before the first, or where ticks are nothing
+        to it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Tracked(Generic[S]):
     """A processor's state in one partition with the position that it has absorbed.
 
     ``position``: the next offset to read. ``out_seq``: outputs made so far; (processor, partition,
-    out_seq) is the id of an output, so a reader can tell a repeat.
+    out_seq) is the id of an output, so a reader can tell a repeat. ``newest``: the out_seq of the
+    last output to each topic.
     """
 
     state: S
     position: int = 0
     out_seq: int = 0
+    newest: Mapping[str, int] = field(default_factory=dict)
 
 
 def restore(processor: Processor[S], table: Mapping[str, bytes], read_back: ReadBack) -> Tracked[S]:
     """The tracked state of one partition from its table."""
-    head = json.loads(table[HEAD]) if HEAD in table else {"position": 0, "out_seq": 0}
+    head: dict[str, Any] = {"position": 0, "out_seq": 0}
+    if HEAD in table:
+        head = json.loads(table[HEAD])
     rest = {key: value for key, value in table.items() if key != HEAD}
     state = processor.restore(rest, head["position"], read_back)
-    return Tracked(state, head["position"], head["out_seq"])
+    # a table that an earlier version wrote does not know the newest by topic
+    return Tracked(state, head["position"], head["out_seq"], head.get("newest", {}))
 
 
 def advance(
@@ -105,21 +119,29 @@ def advance(
     if not fresh:
         return tracked, {}, ()
     step = processor.step(tracked.state, fresh)
-    entries = tuple(
-        _numbered(processor.name, partition, tracked.out_seq + i, out)
-        for i, out in enumerate(step.events)
-    )
+    newest = dict(tracked.newest)
+    entries: list[Entry] = []
+    for out_seq, out in enumerate(step.events, tracked.out_seq):
+        message = _numbered(processor.name, partition, out_seq, out, newest.get(out.topic))
+        entries.append(Entry(out.topic, partition, message))
+        newest[out.topic] = out_seq
     after = replace(
         tracked,
         state=step.state,
         position=fresh[-1].offset + 1,
         out_seq=tracked.out_seq + len(entries),
+        newest=newest,
     )
-    head = json.dumps({"position": after.position, "out_seq": after.out_seq}).encode()
-    return after, {**step.changes, HEAD: head}, entries
+    return after, {**step.changes, HEAD: _head(after)}, tuple(entries)
 
 
-def _numbered(name: str, partition: int, out_seq: int, out: Out) -> Entry:
+def _head(tracked: Tracked[S]) -> bytes:
+    newest = dict(sorted(tracked.newest.items()))
+    numbers = {"position": tracked.position, "out_seq": tracked.out_seq, "newest": newest}
+    return json.dumps(numbers).encode()
+
+
+def _numbered(name: str, partition: int, out_seq: int, out: Out, previous: int | None) -> Message:
     cause = out.cause
     envelope = Envelope(
         id=f"{name}/{partition}/{out_seq}",
@@ -130,7 +152,10 @@ def _numbered(name: str, partition: int, out_seq: int, out: Out) -> Entry:
         causation_id=_carried(cause, "ce_id"),
         traceparent=_carried(cause, "traceparent"),
     )
-    return Entry(out.topic, partition, encode(Event(envelope, out.data)))
+    message = encode(Event(envelope, out.data))
+    if previous is None:
+        return message
+    return Message({**message.headers, PREVIOUS_HEADER: str(previous)}, message.body)
 
 
 def _carried(cause: Record, header: str) -> str:

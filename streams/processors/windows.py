@@ -18,9 +18,10 @@ import msgspec
 import numpy as np
 
 from streams.domain import windows
+from streams.domain.repeats import Limits, Spans
 from streams.domain.windows import Aggregates, Samples
 from streams.errors import PoisonError
-from streams.events.batch import Index
+from streams.events.batch import Index, MetricBatch
 from streams.events.catalogue import (
     POINTS,
     WINDOWS,
@@ -32,10 +33,11 @@ from streams.events.catalogue import (
 )
 from streams.events.codec import decode
 from streams.log.protocol import Record
-from streams.processors import open_windows, pending
+from streams.processors import open_windows, pending, repeats
 from streams.processors.deadletter import dead_letter
 from streams.processors.open_windows import OpenWindows, Window
 from streams.processors.pending import Chunk
+from streams.processors.repeats import Repeats
 from streams.processors.seam import Out, ReadBack, Step
 from streams.processors.series_index import SeriesIndex
 
@@ -80,6 +82,7 @@ class WindowsState:
     chunks: tuple[Chunk, ...]
     open: OpenWindows
     index_max: int
+    repeats: Repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +94,18 @@ class WindowsProcessor:
     all are folded into open aggregates (the sums stay exact, but a duplicate of a sample that was
     folded before is not seen), and when these are as many, they are told before their time. At most
     ``idle_series_max`` series are kept in memory beside twice those in use.
+
+    ``deduplicates``: for a log that cannot refuse a repeated request. Rows of a request that were
+    absorbed before, by the record's header ``slices``, are left out and counted as duplicates,
+    also after their windows were told, as far as ``remembers`` reaches. Never changed for a log.
     """
 
     sizes_ms: tuple[int, ...] = (60_000,)
     grace_ms: int = 30_000
     pending_points_max: int = 5_000_000
     idle_series_max: int = 65_536
+    deduplicates: bool = False
+    remembers: Limits = field(default_factory=Limits)
     name: str = field(default="windows", init=False)
     topic: str = field(default=POINTS, init=False)
 
@@ -110,15 +119,19 @@ class WindowsProcessor:
         marks = Marks(base_ms=math.gcd(*self.sizes_ms))
         if MARKS in table:
             marks = msgspec.json.decode(table[MARKS], type=Marks)
-        blocks = {key: value for key, value in table.items() if key != MARKS}
-        chunks: list[Chunk] = []
+        blocks = {k: v for k, v in table.items() if k != MARKS and not repeats.is_repeats(k)}
+        again = Repeats()
+        if self.deduplicates:
+            again = repeats.stored({k: v for k, v in table.items() if repeats.is_repeats(k)})
+        waiting = _Waiting(self, index, marks, again)
         for begin in range(marks.first_pending, end, READ_BACK_RECORDS):
             for record in read_back(begin, min(begin + READ_BACK_RECORDS, end)):
-                chunks += _still_waiting(index, marks, record)
+                waiting.read_again(record)
         # the new base divides the old one, so nothing that was reduced would still wait by it
         marks = replace(marks, base_ms=math.gcd(marks.base_ms, *self.sizes_ms))
         opened = open_windows.stored(index, blocks)
-        return WindowsState(marks, index, tuple(chunks), opened, self.idle_series_max)
+        chunks = tuple(waiting.chunks)
+        return WindowsState(marks, index, chunks, opened, self.idle_series_max, waiting.repeats)
 
     def step(self, state: WindowsState, records: Sequence[Record]) -> Step[WindowsState]:
         """Folds the records; table values change only where one of them folds samples."""
@@ -127,18 +140,55 @@ class WindowsProcessor:
             fold.take(record)
         return fold.result()
 
+    def newest_tick_ms(self, state: WindowsState) -> int | None:
+        """The time of the newest tick absorbed."""
+        return state.marks.tick_ms
 
-def _still_waiting(index: SeriesIndex, marks: Marks, record: Record) -> list[Chunk]:
+
+class _Waiting:
+    """The samples that wait, read again record by record."""
+
+    def __init__(
+        self, processor: WindowsProcessor, index: SeriesIndex, marks: Marks, again: Repeats
+    ) -> None:
+        self._processor = processor
+        self._index = index
+        self._marks = marks
+        self._dropped = repeats.dropped_rows(again)
+        self.repeats = again
+        self.chunks: list[Chunk] = []
+
+    def read_again(self, record: Record) -> None:
+        try:
+            data = decode(record.headers, record.body).data
+        except PoisonError:
+            return  # told as a dead letter when it was absorbed
+        if not isinstance(data, MetricsCollected):
+            return
+        if record.offset > self._marks.folded:
+            self.repeats, rows, _ = _repeated(self._processor, self.repeats, record, data.batch)
+        else:
+            rows = self._dropped.get(record.offset, ())
+        chunk, left_out = pending.chunk_of(self._index, record, data.batch, rows)
+        parts = [] if chunk is None else [chunk]
+        if record.offset > self._marks.folded:
+            self.repeats = repeats.count(self.repeats, left_out.repeats)
+        else:
+            parts = pending.split_due(parts, self._marks.reduced_below_ms)[1]
+        self.chunks += parts
+
+
+def _repeated(
+    processor: WindowsProcessor, state: Repeats, record: Record, batch: MetricBatch
+) -> tuple[Repeats, Spans, str]:
+    """The rows of a record that came before, and a reason where nobody can tell."""
+    if not processor.deduplicates:
+        return state, (), ""
     try:
-        data = decode(record.headers, record.body).data
-    except PoisonError:
-        return []  # told as a dead letter when it was absorbed
-    if not isinstance(data, MetricsCollected):
-        return []
-    chunk, _ = pending.chunk_of(index, record, data.batch)
-    if chunk is None or record.offset > marks.folded:
-        return [] if chunk is None else [chunk]
-    return pending.split_due([chunk], marks.reduced_below_ms)[1]
+        return *repeats.absorb(state, record, batch, processor.remembers), ""
+    except PoisonError as error:
+        reason = f"{error}; its samples were taken, but repeats of its requests cannot be told"
+        return state, (), reason
 
 
 class _Fold:
@@ -152,6 +202,8 @@ class _Fold:
         self._chunks = list(state.chunks)
         self._points = sum(len(chunk.samples) for chunk in state.chunks)
         self._open = dict(state.open.rows)
+        self._repeats = state.repeats
+        self._repeats_at_fold = state.repeats
         self._touched: set[Window] = set()
         self._out: list[Out] = []
 
@@ -164,14 +216,7 @@ class _Fold:
             return
         match data:
             case MetricsCollected(batch):
-                chunk, outside = pending.chunk_of(self._index, record, batch)
-                if outside:
-                    self._out.append(dead_letter(record, _outside(outside, len(batch))))
-                if chunk is not None:
-                    self._chunks.append(chunk)
-                    self._points += len(chunk.samples)
-                if self._points > self._processor.pending_points_max:
-                    self._overflow(record)
+                self._collect(record, batch)
             case Ticked(at_ms):
                 self._tick(record, at_ms)
             case WindowClosed() | WindowAmended() | DeadLettered():
@@ -183,7 +228,7 @@ class _Fold:
     def result(self) -> Step[WindowsState]:
         """The next state, and the table values of all that was touched."""
         if self._marks is self._before.marks:
-            state = replace(self._before, chunks=tuple(self._chunks))
+            state = replace(self._before, chunks=tuple(self._chunks), repeats=self._repeats)
             return Step(state, {}, tuple(self._out))
         values, shards = open_windows.changes(
             self._index, self._open, self._before.open.shards, self._touched
@@ -193,9 +238,25 @@ class _Fold:
             marks=self._marks,
             chunks=tuple(self._chunks),
             open=OpenWindows(self._open, shards),
+            repeats=repeats.written(self._repeats, self._repeats_at_fold),
         )
+        values |= repeats.changes(self._before.repeats, self._repeats_at_fold)
         values[MARKS] = msgspec.json.encode(self._marks)
         return Step(_compacted(state, self._processor.idle_series_max), values, tuple(self._out))
+
+    def _collect(self, record: Record, batch: MetricBatch) -> None:
+        self._repeats, rows, reason = _repeated(self._processor, self._repeats, record, batch)
+        if reason:
+            self._out.append(dead_letter(record, reason))
+        chunk, left_out = pending.chunk_of(self._index, record, batch, rows)
+        if left_out.outside:
+            self._out.append(dead_letter(record, _outside(left_out.outside, len(batch))))
+        self._repeats = repeats.count(self._repeats, left_out.repeats)
+        if chunk is not None:
+            self._chunks.append(chunk)
+            self._points += len(chunk.samples)
+        if self._points > self._processor.pending_points_max:
+            self._overflow(record)
 
     def _tick(self, record: Record, at_ms: int) -> None:
         if not pending.in_time(at_ms, record):
@@ -234,7 +295,10 @@ class _Fold:
             self._marks,
             folded=record.offset,
             first_pending=self._chunks[0].offset if self._chunks else record.offset + 1,
-            duplicates=self._marks.duplicates + duplicates,
+            duplicates=self._marks.duplicates + duplicates + self._repeats.uncounted,
+        )
+        self._repeats = self._repeats_at_fold = repeats.folded(
+            self._repeats, self._marks.first_pending, self._marks.reduced_below_ms
         )
         sizes = sorted(set(self._processor.sizes_ms))
         for window in [window for window in self._open if window[0] not in sizes]:

@@ -94,6 +94,7 @@ class LocalRunner:
             for each in self._processors
             for partition in range(self._log.partitions(each.topic))
         )
+        self._last_tick_ms = self._newest_tick_ms()
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> bool:
@@ -120,9 +121,19 @@ class LocalRunner:
         behind = [cell for cell in self._cells if ends[cell.place] > cell.tracked.position]
         return max((now - cell.moving_at for cell in behind), default=0.0)
 
+    def tick_ahead_s(self) -> float:
+        """Seconds by which the newest tick is ahead of the clock, which was set back then: no tick
+        is made until it has caught up. 0.0 where all is well."""
+        newest_ms = self._newest_tick_ms()
+        return 0.0 if newest_ms is None else max(0.0, (newest_ms - self._clock()) / 1000)
+
     def failure(self) -> BaseException | None:
         """What ended the thread, or None."""
         return self._failure
+
+    def _newest_tick_ms(self) -> int | None:
+        ticks = (cell.processor.newest_tick_ms(cell.tracked.state) for cell in self._cells)
+        return max((at_ms for at_ms in ticks if at_ms is not None), default=None)
 
     def _run(self) -> None:
         try:

@@ -20,7 +20,10 @@ from mcp_api.discovery import Found, announced
 from streams.events.catalogue import TOPICS
 from tests.api.processes import PROGRAM, ROOT, environment, run, serving
 
-COMMANDS = ("serve", "mcp", "demo", "tail", "replay", "export", "rebuild", "verify")
+COMMANDS = (
+    *("serve", "worker", "mcp", "demo", "tail", "replay", "requeue"),
+    *("query", "export", "rebuild", "verify"),
+)
 
 
 def tool(found: Found, tool: str, /, **arguments: Any) -> dict[str, Any]:

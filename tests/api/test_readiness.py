@@ -7,6 +7,7 @@ import os
 import pty
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,10 @@ from mcp_api.readiness import Readiness
 from mcp_api.server import Server
 from projections.rebuild import Rebuilt
 from streams.errors import ProjectionError
+from streams.events.catalogue import POINTS
+from streams.log.sqlite_log import SqliteLog
+from streams.processors.windows import WindowsProcessor
+from streams.runners.local import LocalRunner
 from tests.api.processes import PROGRAM, ROOT, environment, quick_settings
 
 
@@ -40,6 +45,30 @@ async def test_each_reason_is_a_sentence(running_server: Server) -> None:
     await asyncio.wait({failing})
     reasons = readiness(running_server, failing, None).reasons()
     assert reasons == ["the database cannot be written: another process has the file"]
+
+
+async def test_a_clock_that_was_set_back_is_a_reason(
+    running_server: Server, tmp_path: Path
+) -> None:
+    now_ms = 1_795_000_000_000
+    clock = [now_ms]
+    with closing(SqliteLog.open(tmp_path / "other.db", clock=lambda: clock[0])) as log:
+        runner = LocalRunner(log, [WindowsProcessor()], tick_ms=1_000, clock=lambda: clock[0])
+        runner.start()
+        try:
+            async with asyncio.timeout(20):
+                while log.ends()[POINTS, 0] == 0 or runner.lag()["windows", 0]:
+                    await asyncio.sleep(0)
+            ready = Readiness(
+                log, runner, running_server.projector, running_server._starting[0], lambda: None
+            )
+            assert not any("clock" in reason for reason in ready.reasons())
+            clock[0] -= 3_600_000
+            assert ready.reasons()[0].startswith("the newest tick is 3,600 s ahead of the clock")
+            clock[0] = now_ms - 5_000
+            assert not any("clock" in reason for reason in ready.reasons())
+        finally:
+            assert runner.stop(20)
 
 
 async def test_not_ready_is_a_503_with_the_reasons_until_it_is(tmp_path: Path) -> None:

@@ -69,3 +69,7 @@ def test_outputs_are_numbered_without_gaps(case: tuple[WindowsProcessor, History
     run = run_in_steps(processor, history.records, 3)
     ids = [entry.message.headers["ce_id"] for entry in run.entries]
     assert ids == [f"windows/0/{i}" for i in range(len(ids))]
+    newest: dict[str, str] = {}
+    for i, entry in enumerate(run.entries):
+        assert entry.message.headers.get("previous") == newest.get(entry.topic)
+        newest[entry.topic] = str(i)

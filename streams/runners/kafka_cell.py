@@ -1,0 +1,243 @@
+"""One processor in one partition on Kafka: records in, outputs and table values out.
+
+Outputs are appended first, then the values that state them as made are written (`slots`). After a
+crash between the two the outputs are made again, with the same numbers, which readers leave out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from streams.errors import LogDamaged, LogUnavailable, OffsetOutOfRange, Overloaded
+from streams.events.codec import TICKED
+from streams.log.ends import Ends
+from streams.log.protocol import Append, Entry, EventLog, Record
+from streams.processors.seam import HEAD, Processor, Tracked, advance, restore
+from streams.runners.slots import Slots, recover, take_over
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BACK_OFF_S = (0.1, 2.0)
+"""The first and the longest pause after Kafka refused something."""
+OUTPUT_BYTES_MAX = 8 << 20
+"""Outputs that wait for a flush, and those of one append; one record's can be more."""
+
+
+class CellLog(EventLog, Protocol):
+    """What a cell asks of a log."""
+
+    def read_now(
+        self, topic: str, partition: int, offset: int, *, records_max: int = 256
+    ) -> list[Record]:
+        """`EventLog.read`, for threads."""
+        ...
+
+    def starts(self) -> Ends:
+        """The first offset kept in each partition."""
+        ...
+
+
+class CellTable(Protocol):
+    """What a cell asks of its table; `streams.runners.faust_app.HostedTable`."""
+
+    def values(self, partition: int) -> dict[str, bytes]:
+        """All values of a partition."""
+        ...
+
+    async def write(self, partition: int, changes: Mapping[str, bytes | None]) -> None:
+        """Returns when they are acknowledged, else `LogUnavailable`."""
+        ...
+
+
+class KafkaCell:
+    """Absorbs the records of its partition in log order, whatever is delivered.
+
+    What was delivered before is skipped, what was left out is read in the log. A step takes up to
+    ``records_max`` records or ``bytes_max`` bytes, or ends with a tick. Ticks flush, but for those
+    that come within ``flush_every_s`` of a flush, as when much is caught up with. While Kafka
+    refuses, it waits and tries again. Of one event loop.
+    """
+
+    def __init__(
+        self,
+        processor: Processor[Any],
+        partition: int,
+        log: CellLog,
+        table: CellTable,
+        *,
+        records_max: int,
+        bytes_max: int,
+        flush_every_s: float,
+    ) -> None:
+        """Looks into the table, which has been read back; the state is restored when needed."""
+        self.processor = processor
+        self.partition = partition
+        self.moving_at = time.monotonic()
+        self._log = log
+        self._table = table
+        self._records_max = records_max
+        self._bytes_max = bytes_max
+        stored = table.values(partition)
+        self._recovered = recover(stored)
+        self._slots: Slots = take_over(stored, uuid.uuid4().hex[:12])
+        self._tracked: Tracked[Any] | None = None
+        self._seen = self._recovered.position
+        self._flushed = self._recovered.position
+        self._flush_every_s = flush_every_s
+        self._flushed_at = -flush_every_s
+        self._waiting: list[Record] = []
+        self._waiting_bytes = 0
+        self._changes: dict[str, bytes | None] = dict(self._recovered.values)
+        self._outputs: list[Entry] = []
+        self._output_bytes = 0
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The catalogue's topic, and the partition."""
+        return self.processor.topic, self.partition
+
+    @property
+    def position(self) -> int:
+        """The next offset that it wants."""
+        return self._seen
+
+    @property
+    def newest_tick_ms(self) -> int | None:
+        """The newest tick absorbed; None where it is not known yet."""
+        if self._tracked is None:
+            return None
+        return self.processor.newest_tick_ms(self._tracked.state)
+
+    def was_replaced(self) -> bool:
+        """Whether somebody else has come further in the table than this cell has flushed."""
+        found = recover(self._table.values(self.partition))
+        return found.position > self._flushed and found.owner != self._slots.owner
+
+    async def take(self, record: Record) -> None:
+        """Absorbs a record, and those before it that were not delivered.
+
+        Raises `LogDamaged` where the log no longer holds what the state needs.
+        """
+        try:
+            if self._tracked is None:
+                self._tracked = await self._restored()
+            if record.offset > self._seen:
+                await self._absorb_before(record.offset)
+            if record.offset >= self._seen:
+                await self._absorb(record)
+        except OffsetOutOfRange as error:
+            raise LogDamaged(
+                f"{self.processor.name}/{self.partition} stands at offset {self._seen}, and what "
+                f"it needs is not in the log any more: {error}"
+            ) from error
+
+    async def flush(self) -> None:
+        """Makes durable what was absorbed in whole steps."""
+        if HEAD not in self._changes or self._tracked is None:
+            return
+        for unit in _units(self._outputs):
+            await self._until_taken(partial(self._log.append, unit))
+        flush = self._slots.flush(self._changes)
+        for values in (flush.slots, flush.manifest, flush.spent):
+            if values:
+                await self._until_taken(partial(self._table.write, self.partition, values))
+        self._slots = flush.after
+        self._flushed = flush.after.position
+        self._flushed_at = time.monotonic()
+        self._changes, self._outputs, self._output_bytes = {}, [], 0
+
+    async def _absorb_before(self, end: int) -> None:
+        while self._seen < end:
+            records = await self._until_taken(partial(self._log.read, *self.place, self._seen))
+            if not records:
+                await asyncio.sleep(BACK_OFF_S[0])  # a new leader may not have heard of it yet
+                continue
+            for record in records:
+                if record.offset < end:
+                    await self._absorb(record)
+            if records[-1].offset >= end:
+                self._seen = end  # markers may be all that lay before it
+
+    async def _absorb(self, record: Record) -> None:
+        self._waiting.append(record)
+        self._waiting_bytes += len(record.body)
+        self._seen = record.offset + 1
+        self.moving_at = time.monotonic()
+        ticked = record.headers.get("ce_type") == TICKED
+        full = len(self._waiting) >= self._records_max or self._waiting_bytes >= self._bytes_max
+        if ticked or full:
+            self._step()
+        due = ticked and time.monotonic() >= self._flushed_at + self._flush_every_s
+        if due or self._output_bytes >= OUTPUT_BYTES_MAX:
+            await self.flush()
+
+    def _step(self) -> None:
+        assert self._tracked is not None
+        self._tracked, changes, entries = advance(
+            self.processor, self.partition, self._tracked, self._waiting
+        )
+        self._changes.update(changes)
+        self._outputs += entries
+        self._output_bytes += sum(len(entry.message.body) for entry in entries)
+        self._waiting, self._waiting_bytes = [], 0
+
+    async def _restored(self) -> Tracked[Any]:
+        start = self._log.starts()[self.place]
+        if start > self._recovered.position:
+            raise LogDamaged(
+                f"{self.processor.name}/{self.partition} is to go on at offset "
+                f"{self._recovered.position}, but {self.place[0]} begins at {start}: its table's "
+                "topic was lost, or no worker ran for longer than the retention. What lay between "
+                "cannot be made again; a new KAFKA_TOPIC_PREFIX begins anew"
+            )
+        _log.info("%s/%d goes on at offset %d", self.processor.name, self.partition, self._seen)
+        return await self._until_taken(
+            lambda: asyncio.to_thread(
+                restore, self.processor, self._recovered.values, self._read_back
+            )
+        )
+
+    def _read_back(self, begin: int, end: int) -> list[Record]:
+        """In a thread of its own."""
+        records: list[Record] = []
+        while begin < end:
+            part = self._log.read_now(*self.place, begin, records_max=end - begin)
+            records += [record for record in part if record.offset < end]
+            begin = part[-1].offset + 1 if part else end
+            self.moving_at = time.monotonic()
+        return records
+
+    async def _until_taken(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Whoever watches `moving_at` ends a process that tries in vain."""
+        pause_s = BACK_OFF_S[0]
+        while True:
+            try:
+                return await attempt()
+            except (LogUnavailable, Overloaded) as error:
+                _log.warning(
+                    "%s/%d tries again in %.1f s: %s",
+                    *(self.processor.name, self.partition, pause_s, error),
+                )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, BACK_OFF_S[1])
+
+
+def _units(entries: list[Entry]) -> list[Append]:
+    """In their order; each up to `OUTPUT_BYTES_MAX`, but at least one entry."""
+    units: list[list[Entry]] = []
+    size = 0
+    for entry in entries:
+        size += len(entry.message.body)
+        if not units or size > OUTPUT_BYTES_MAX:
+            units.append([])
+            size = len(entry.message.body)
+        units[-1].append(entry)
+    return [Append(tuple(unit)) for unit in units]

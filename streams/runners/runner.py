@@ -1,0 +1,31 @@
+"""`Runner`: what a server sees of whatever drives the processors in its process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Runner(Protocol):
+    """Two implementations: `LocalRunner` on the embedded log, `KafkaRunner` on Kafka."""
+
+    def stop(self, timeout_s: float = 2.0) -> bool:
+        """True when it has ended; what is not committed is done again by the next one."""
+        ...
+
+    def lag(self) -> Mapping[tuple[str, int], int]:
+        """(processor, partition) to the records that it has not absorbed."""
+        ...
+
+    def stalled_for_s(self) -> float:
+        """Seconds since a processor with records before it last moved; 0.0 where none is behind."""
+        ...
+
+    def tick_ahead_s(self) -> float:
+        """Seconds by which the newest tick that it absorbed is ahead of the clock; 0.0 where it is
+        not. Ticks below it are ignored, so no window closes until the clock has caught up."""
+        ...
+
+    def failure(self) -> BaseException | None:
+        """What ended it, or None."""
+        ...
