@@ -66,24 +66,30 @@ def windows_processor(settings: Settings, *, deduplicates: bool = False) -> Wind
     )
 
 
+def kafka_runner(log: KafkaLog, settings: Settings, worker_id: str) -> KafkaRunner:
+    """The processors on Kafka, not started; ``worker_id`` as `FaustHost` has ``instance_id``."""
+    from streams.runners.kafka_runner import KafkaRunner  # late, as below
+
+    return KafkaRunner(
+        log.config,
+        log,
+        [windows_processor(settings, deduplicates=True)],
+        tick_ms=settings.tick_s * 1000,
+        worker_id=worker_id,
+        session_timeout_s=settings.kafka_session_timeout_s,
+    )
+
+
 def _on_kafka(
     log: KafkaLog, node: Node, settings: Settings, held: ExitStack, *, with_worker: bool
 ) -> Backbone:
     # Late: the embedded server needs neither Kafka's client nor Faust in memory.
     from streams.runners.kafka_ingest import add_ingest
-    from streams.runners.kafka_runner import KafkaRunner
     from streams.runners.kafka_tail import KafkaTail
 
     tail = KafkaTail(log, log.config, TOPICS, node=node.name)
     runner = None
     if with_worker:
-        runner = KafkaRunner(
-            log.config,
-            log,
-            [windows_processor(settings, deduplicates=True)],
-            tick_ms=settings.tick_s * 1000,
-            worker_id=node.name,
-            session_timeout_s=settings.kafka_session_timeout_s,
-        )
+        runner = kafka_runner(log, settings, node.name)
         add_ingest(runner.host, log, settings)
     return Backbone(log, tail, LogWatch(log, tail, node.name), runner, tail, held.pop_all())

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from mcp_api import screen
 from mcp_api.asgi import App, Receive, Scope, Send, send_json
+from mcp_api.backbone import kafka_runner
 from mcp_api.caller import Admission
 from mcp_api.ending import end_within
 from mcp_api.guard import Guard, GuardLimits
@@ -27,7 +28,6 @@ from streams.config import Settings
 from streams.errors import ConfigError
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
-from streams.processors.windows import WindowsProcessor
 from streams.runners.kafka_ingest import KafkaIngest, add_ingest
 from streams.runners.kafka_runner import KafkaRunner
 
@@ -152,19 +152,7 @@ class Worker:
         log = await asyncio.to_thread(KafkaLog.open, self._kafka, timeout_s=SETTLE_S)
         self._stack.push_async_callback(asyncio.to_thread, log.close)
         settings = self._settings
-        windows = WindowsProcessor(
-            sizes_ms=tuple(size * 1000 for size in settings.window_sizes_s),
-            grace_ms=settings.window_grace_s * 1000,
-            deduplicates=True,
-        )
-        runner = KafkaRunner(
-            self._kafka,
-            log,
-            [windows],
-            tick_ms=settings.tick_s * 1000,
-            worker_id=settings.worker_id or "",
-            session_timeout_s=settings.kafka_session_timeout_s,
-        )
+        runner = kafka_runner(log, settings, settings.worker_id or "")
         self._ingest = await asyncio.to_thread(add_ingest, runner.host, log, settings)
         self._stack.push_async_callback(self._leave, runner)
         await asyncio.to_thread(runner.start, SETTLE_S)

@@ -8,14 +8,12 @@ nothing that a message holds stops the others.
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Final
 
-from streams.errors import LogUnavailable, Overloaded
 from streams.events.catalogue import DEADLETTER, POINTS, DeadLettered, Envelope, Event
 from streams.events.codec import encode
 from streams.events.slices import numbered_key
@@ -23,12 +21,11 @@ from streams.ingest.foreign import refused, understand
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.merging import Merger, Request
 from streams.ingest.series_limits import SeriesLimits
+from streams.log.asking_again import until_available
 from streams.log.protocol import Append, Entry, EventLog, Record
 from streams.log.wall_clock import wall_clock_ms
 
-_log = logging.getLogger(__name__)
-
-PAUSE_S: Final = (0.1, 5.0)
+PAUSES_S: Final = (0.1, 5.0)
 """The first and the longest pause after the log refused a write."""
 
 INLINE_BYTES_MAX: Final = 65_536
@@ -62,7 +59,6 @@ class Republisher:
         self._clock = clock
         self._merger = Merger(log.partitions(POINTS))
         self._reading = asyncio.Lock()  # the merger and the limits are for one thread
-        self._began: dict[int, float] = {}
         self.counts = Republished()
 
     async def republish(self, records: Sequence[Record]) -> None:
@@ -73,18 +69,6 @@ class Republisher:
         """
         if not records:
             return
-        self._began[records[0].partition] = time.monotonic()
-        try:
-            await self._republish(records)
-        finally:
-            del self._began[records[0].partition]
-
-    def stalled_for_s(self) -> float:
-        """For how long the longest call has been under way; 0.0 where none is. Any thread."""
-        now = time.monotonic()
-        return now - min(list(self._began.values()), default=now)
-
-    async def _republish(self, records: Sequence[Record]) -> None:
         if sum(len(record.body) for record in records) > INLINE_BYTES_MAX:
             async with self._reading:
                 units = await asyncio.to_thread(self._units, records)
@@ -92,7 +76,8 @@ class Republisher:
             async with self._reading:
                 units = self._units(records)
         for unit in units:
-            await self._until_durable(unit)
+            append = partial(self._log.append, unit)
+            await until_available(append, self._actor, pauses_s=PAUSES_S)
         self.counts.messages += len(records)
 
     def _units(self, records: Sequence[Record]) -> list[Append]:
@@ -142,15 +127,3 @@ class Republisher:
         )
         partition = letter.partition % self._log.partitions(DEADLETTER)
         return Entry(DEADLETTER, partition, encode(Event(envelope, letter)))
-
-    async def _until_durable(self, unit: Append) -> None:
-        pause_s = PAUSE_S[0]
-        while True:
-            try:
-                await self._log.append(unit)
-            except (LogUnavailable, Overloaded) as error:
-                _log.warning("%s: asking again in %.1f s: %s", self._actor, pause_s, error)
-            else:
-                return
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, PAUSE_S[1])

@@ -5,6 +5,7 @@ In the order in which a record passes:
   protocol          what every log is: topics, partitions, messages, positions
   limits            what no log takes
   wall_clock        Unix milliseconds
+  asking_again      waiting for a log that is away
   checksum          the chain over each partition's records, and the checksums of other rows
   lock              one owner of a log at a time
   wal_check         a torn end of the write-ahead log told from damage in its middle

@@ -7,8 +7,9 @@ values, and no value at all: none of that may stop a reader.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import codec
 from aiokafka.errors import CorruptRecordException, KafkaError
@@ -79,35 +80,31 @@ def split_batches(data: bytes) -> Iterator[Batch]:
 
 def read_batch(batch: Batch, topic: str, partition: int) -> list[Record]:
     """Its records. `LogDamaged` where the batch is not what its checksum says."""
+    found: Iterable[Any]
     try:
         raw = DefaultRecordBatch(batch.data)
         if not raw.validate_crc():
             raise CorruptRecordException("its checksum does not match")
-        return [
-            Record(
-                topic,
-                partition,
-                record.offset,
-                record.timestamp,
-                {name: (value or b"").decode(errors="replace") for name, value in record.headers},
-                record.value or b"",
-            )
-            for record in raw
-        ]
+        found = list(raw)
     except UnicodeDecodeError:
-        return [
-            Record(
-                topic,
-                partition,
-                record.offset,
-                record.timestamp,
-                {name: (value or b"").decode(errors="replace") for name, value in record.headers},
-                record.value or b"",
-            )
-            for record in read_tolerantly(batch.data)
-        ]
+        found = read_tolerantly(batch.data)
     except (KafkaError, ValueError, RuntimeError) as error:
         raise LogDamaged(f"{topic}/{partition}, batch at offset {batch.first}: {error}") from error
+    return [record_of(topic, partition, message, message.timestamp) for message in found]
+
+
+def record_of(topic: str, partition: int, message: Any, at_ms: int) -> Record:
+    """Any client's message as a record: what is not UTF-8 in headers is replaced, and no value
+    is b"", so that nobody can write what stops a reader."""
+    headers = message.headers or ()
+    return Record(
+        topic,
+        partition,
+        message.offset,
+        at_ms,
+        {name: (value or b"").decode(errors="replace") for name, value in headers},
+        message.value or b"",
+    )
 
 
 def read_tolerantly(batch: memoryview) -> Iterator[ForeignRecord]:

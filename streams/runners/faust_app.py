@@ -28,6 +28,7 @@ from faust.types.auth import SASLMechanism
 from mode.threads import WorkerThread
 
 from streams.errors import LogUnavailable
+from streams.log.kafka_batches import record_of
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_foreign import read_foreign_headers
 from streams.log.protocol import Record
@@ -195,18 +196,9 @@ class FaustHost:
         return self._loop
 
     def record_of(self, message: Any) -> Record:
-        """A Kafka message as a record: headers that are not UTF-8 are replaced, no value is b""."""
-        return Record(
-            topic=self._our_name(message.topic),
-            partition=message.partition,
-            offset=message.offset,
-            at_ms=round(message.timestamp * 1000),
-            headers={
-                name: "" if value is None else value.decode("utf-8", "replace")
-                for name, value in message.headers or ()
-            },
-            body=message.value or b"",
-        )
+        """Faust's message as a record."""
+        topic, at_ms = self._our_name(message.topic), round(message.timestamp * 1000)
+        return record_of(topic, message.partition, message, at_ms)
 
     async def guarded(self, handled: Awaitable[None]) -> None:
         """For agents: an error never leaves, since Faust would go on behind it."""

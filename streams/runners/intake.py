@@ -12,13 +12,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.errors import LogDamaged, LogUnavailable
+from streams.log.asking_again import until_available
+from streams.log.kafka_batches import record_of
 from streams.log.kafka_config import KafkaConfig
 from streams.log.protocol import Record
 
@@ -26,8 +29,8 @@ T = TypeVar("T")
 
 RECORDS_MAX: Final = 256
 """Republished at once."""
-PAUSE_S: Final = (0.1, 2.0)
-"""The first and the longest pause after Kafka refused something."""
+ANEW_S: Final = 2.0
+"""Between questions about bounds that cannot be true; and for a reader to be closed."""
 READ_S: Final = 15.0
 BOUNDS_ASKED: Final = 5
 _POLL_MS: Final = 500
@@ -118,14 +121,14 @@ class Intake:
         at = await self._position(partition)
         stands, self._looked[partition] = self._looked.get(partition) == at, at
         if stands:
-            end = (await _until_answered(self._source.bounds, partition))[1]
+            end = (await self._until(partial(self._source.bounds, partition)))[1]
             if end > at:
                 await self._read_before(partition, end)
 
     async def _read_before(self, partition: int, end: int) -> None:
         """What others left out; there may be nothing: markers and compaction take offsets."""
         at = self._next[partition]
-        begin = (await _until_answered(self._source.bounds, partition))[0]
+        begin = (await self._until(partial(self._source.bounds, partition)))[0]
         if begin > at:
             _log.error(
                 "%s/%d: offsets %d to %d were deleted before anybody took them",
@@ -133,7 +136,7 @@ class Intake:
             )
             self._next[partition] = begin
         while (at := self._next[partition]) < end:
-            records, after = await _until_answered(self._source.read, partition, at)
+            records, after = await self._until(partial(self._source.read, partition, at))
             await self._absorb([record for record in records if record.offset < end])
             self._next[partition] = max(self._next[partition], min(after, end))
 
@@ -143,7 +146,7 @@ class Intake:
             await self._republish(part)
             partition, after = part[-1].partition, part[-1].offset + 1
             self._next[partition] = after
-            await _until_answered(self._table.write, partition, {_NEXT: b"%d" % after})
+            await self._until(partial(self._table.write, partition, {_NEXT: b"%d" % after}))
 
     async def _position(self, partition: int) -> int:
         """The highest that anybody is known to have reached; at first where the topic begins."""
@@ -158,14 +161,17 @@ class Intake:
     async def _begin(self, partition: int, stored: int) -> int:
         """The first offset kept. A new leader may know a little late how far the topic goes."""
         for _ in range(BOUNDS_ASKED):
-            begin, end = await _until_answered(self._source.bounds, partition)
+            begin, end = await self._until(partial(self._source.bounds, partition))
             if stored <= end:
                 return begin
-            await asyncio.sleep(PAUSE_S[1])
+            await asyncio.sleep(ANEW_S)
         raise LogDamaged(
             f"the ingest topic {self._topic} was made anew: partition {partition} ends at {end} "
             f"and was read up to {stored}; use another name for it"
         )
+
+    async def _until(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await until_available(attempt, f"the intake of {self._topic}")
 
 
 class _Source:
@@ -194,7 +200,10 @@ class _Source:
             consumer.assign([place])
             consumer.seek(place, offset)
             found = await consumer.getmany(place, timeout_ms=_POLL_MS, max_records=RECORDS_MAX)
-            records = [_record(message) for message in found.get(place, ())]
+            records = [
+                record_of(self._topic, partition, message, message.timestamp)
+                for message in found.get(place, ())
+            ]
             return records, await consumer.position(place)
 
         return await self._asked(ask)
@@ -224,30 +233,6 @@ class _Source:
 
 async def _closed(consumer: AIOKafkaConsumer) -> None:
     try:
-        await asyncio.wait_for(consumer.stop(), PAUSE_S[1])
+        await asyncio.wait_for(consumer.stop(), ANEW_S)
     except (KafkaError, OSError, TimeoutError) as error:
         _log.debug("a reader was not closed in order: %r", error)
-
-
-def _record(message: Any) -> Record:
-    headers: Iterable[tuple[str, bytes | None]] = message.headers or ()
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.timestamp,
-        {name: (value or b"").decode("utf-8", "replace") for name, value in headers},
-        message.value or b"",
-    )
-
-
-async def _until_answered(ask: Callable[..., Awaitable[T]], *arguments: object) -> T:
-    """Whoever watches `Intake.stalled_for_s` ends a process that tries in vain."""
-    pause_s = PAUSE_S[0]
-    while True:
-        try:
-            return await ask(*arguments)
-        except LogUnavailable as error:
-            _log.warning("trying again in %.1f s: %s", pause_s, error)
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, PAUSE_S[1])

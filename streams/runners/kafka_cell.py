@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from streams.errors import LogDamaged, LogUnavailable, OffsetOutOfRange, Overloaded
+from streams.errors import LogDamaged, OffsetOutOfRange
 from streams.events.codec import TICKED
+from streams.log.asking_again import PAUSES_S, until_available
 from streams.log.ends import Ends
 from streams.log.protocol import Append, Entry, EventLog, Record
 from streams.processors.seam import HEAD, Processor, Tracked, advance, restore
@@ -25,8 +26,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BACK_OFF_S = (0.1, 2.0)
-"""The first and the longest pause after Kafka refused something."""
 OUTPUT_BYTES_MAX = 8 << 20
 """Outputs that wait for a flush, and those of one append; one record's can be more."""
 
@@ -158,7 +157,7 @@ class KafkaCell:
         while self._seen < end:
             records = await self._until_taken(partial(self._log.read, *self.place, self._seen))
             if not records:
-                await asyncio.sleep(BACK_OFF_S[0])  # a new leader may not have heard of it yet
+                await asyncio.sleep(PAUSES_S[0])  # a new leader may not have heard of it yet
                 continue
             for record in records:
                 if record.offset < end:
@@ -217,17 +216,7 @@ class KafkaCell:
 
     async def _until_taken(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Whoever watches `moving_at` ends a process that tries in vain."""
-        pause_s = BACK_OFF_S[0]
-        while True:
-            try:
-                return await attempt()
-            except (LogUnavailable, Overloaded) as error:
-                _log.warning(
-                    "%s/%d tries again in %.1f s: %s",
-                    *(self.processor.name, self.partition, pause_s, error),
-                )
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, BACK_OFF_S[1])
+        return await until_available(attempt, f"{self.processor.name}/{self.partition}")
 
 
 def _units(entries: list[Entry]) -> list[Append]:
