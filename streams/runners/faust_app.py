@@ -61,11 +61,18 @@ logging.getLogger("faust.transport.drivers.aiokafka").addFilter(_Undeclared())
 
 
 class _ConsumerThread(WorkerThread):
-    """A consumer that does not end in time must not keep the process from ending."""
+    """A consumer that does not end in time must not keep the process from ending, and one that
+    crashes has told the app of it: its error is in `FaustHost.failure`."""
 
     def __init__(self, service: Any, **kwargs: Any) -> None:
         super().__init__(service, **kwargs)
         self.daemon = True
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:  # noqa: BLE001  or Python would print it once more
+            _log.debug("the consumer's thread ended: %r", error)
 
 
 AIOKafkaConsumerThread.Worker = _ConsumerThread
