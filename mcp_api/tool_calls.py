@@ -6,9 +6,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from mcp_api.tools.failures import error_content, http_status
 from mcp_api.tools.specs import COLLECT, SPECS_BY_NAME
 from mcp_api.tools.toolbox import LocalToolbox
 from streams.errors import LogfireMcpError, Overloaded
-from streams.ingest.json_points import parse_body
+from streams.ingest.json_points import parse_body, parse_plain
 from streams.ingest.parsed import Parsed
 from streams.log.wall_clock import wall_clock_ms
 
@@ -86,30 +87,59 @@ class ToolCalls:
         answer, error = await self._call(name, arguments, actor, request_key)
         return _outcome(answer, error, full=full)
 
+    async def collect_plain(
+        self,
+        body: bytes,
+        place: tuple[int, int],
+        actor: str,
+        request_key: str | None,
+        *,
+        full: bool = False,
+    ) -> Outcome | None:
+        """``collect_metrics`` from the bytes of its arguments, which lie at ``place`` in ``body``,
+        if they are as most are; None, and nothing done, if they are not."""
+        start, stop = place
+        parse = partial(parse_plain, body, wall_clock_ms(), start=start, stop=stop)
+        return await self._collect(parse, stop - start, actor, request_key, full=full)
+
     async def collect_http(
         self, arguments: msgspec.Raw, actor: str, request_key: str | None, *, full: bool = False
     ) -> Outcome:
         """``collect_metrics`` from the bytes of its arguments."""
-        try:
-            async with asyncio.timeout(self._call_s):
-                parsed = await self._parse(arguments)
-                answer = await self._toolbox.collect(parsed, actor=actor, request_key=request_key)
-        except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
-            return _outcome(*self._failed(COLLECT.name, error), full=full)
-        self._count(COLLECT.name, answer)
-        return _outcome(answer, None, full=full)
+        body = memoryview(arguments)
+        parse = partial(parse_body, body, wall_clock_ms())
+        outcome = await self._collect(parse, body.nbytes, actor, request_key, full=full)
+        assert outcome is not None
+        return outcome
 
     def close(self) -> None:
         """Ends the threads when they have done what they are at."""
         self._parsers.shutdown(wait=False, cancel_futures=True)
 
-    async def _parse(self, arguments: msgspec.Raw) -> Parsed:
-        now_ms = wall_clock_ms()
-        body = memoryview(arguments)
-        if body.nbytes <= INLINE_BYTES_MAX:
-            return parse_body(body, now_ms)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parsers, parse_body, body, now_ms)
+    async def _collect(
+        self,
+        parse: Callable[[], Parsed | None],
+        size: int,
+        actor: str,
+        request_key: str | None,
+        *,
+        full: bool,
+    ) -> Outcome | None:
+        """None where there was nothing to be parsed. Large bodies are parsed beside the loop."""
+        try:
+            async with asyncio.timeout(self._call_s):
+                if size <= INLINE_BYTES_MAX:
+                    parsed = parse()
+                else:
+                    loop = asyncio.get_running_loop()
+                    parsed = await loop.run_in_executor(self._parsers, parse)
+                if parsed is None:
+                    return None
+                answer = await self._toolbox.collect(parsed, actor=actor, request_key=request_key)
+        except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
+            return _outcome(*self._failed(COLLECT.name, error), full=full)
+        self._count(COLLECT.name, answer)
+        return _outcome(answer, None, full=full)
 
     async def _call(
         self, name: str, arguments: Mapping[str, object], actor: str, request_key: str | None

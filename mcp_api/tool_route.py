@@ -6,6 +6,7 @@ came from the socket to the parser of points, without a detour over dictionaries
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,13 @@ from mcp_api.tools.arguments import nearest
 from mcp_api.tools.specs import COLLECT, SPECS_BY_NAME
 
 KEY_CHARS_MAX = 256
+
+_COLLECT = re.compile(
+    rb'[ \t\r\n]*\{[ \t\r\n]*"tool"[ \t\r\n]*:[ \t\r\n]*"collect_metrics"[ \t\r\n]*,'
+    rb'[ \t\r\n]*"arguments"[ \t\r\n]*:[ \t\r\n]*'
+)
+_END = re.compile(rb"\}[ \t\r\n]*\Z")
+_END_BYTES = 64
 
 _KEYS = ("tool", "arguments")
 _NOT_JSON = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
@@ -54,12 +62,17 @@ class ToolRoute:
             message = f"Idempotency-Key must be at most {KEY_CHARS_MAX} printable characters."
             await send_refusal(send, Refusal(400, message))
             return
-        call = _decoded((await receive()).get("body", b""))
-        if isinstance(call, Refusal):
-            await send_refusal(send, call)
-            return
+        body = (await receive()).get("body", b"")
         full = header(scope, b"accept") == FULL_ANSWER
-        outcome = await self._answer(call, _actor(scope), key, full=full)
+        outcome = None
+        if place := _plain_arguments(body):
+            outcome = await self._calls.collect_plain(body, place, _actor(scope), key, full=full)
+        if outcome is None:
+            call = _decoded(body)
+            if isinstance(call, Refusal):
+                await send_refusal(send, call)
+                return
+            outcome = await self._answer(call, _actor(scope), key, full=full)
         await send_bytes(send, outcome.status, JSON, outcome.body, outcome.headers)
 
     async def _answer(self, call: _Call, actor: str, key: str | None, *, full: bool) -> Outcome:
@@ -70,6 +83,15 @@ class ToolRoute:
         except _NOT_JSON as error:
             return Outcome.refused(Refusal(400, f"The arguments are not valid: {_said(error)}."))
         return await self._calls.call_http(call.tool, arguments, actor, key, full=full)
+
+
+def _plain_arguments(body: bytes) -> tuple[int, int] | None:
+    """From where to where the arguments of ``collect_metrics`` lie, if the call is written as most
+    are. What lies between is not looked at yet."""
+    head, tail = _COLLECT.match(body), _END.search(body, max(0, len(body) - _END_BYTES))
+    if head is None or tail is None or tail.start() < head.end():
+        return None
+    return head.end(), tail.start()
 
 
 def _decoded(body: bytes) -> _Call | Refusal:

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final
 
 from streams.errors import InputError, Overloaded, RequestConflict
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.ingest.merging import Merger, Request, Written
 from streams.ingest.parsed import Parsed, Rejected, required_text
 from streams.ingest.series_limits import SeriesLimits

@@ -78,7 +78,7 @@ def parse_body(body: bytes | memoryview, now_ms: int, *, cache: SeriesCache = _C
     the same result whatever came before it.
     """
     body = bytes(body)
-    if (parsed := _read_plain(body, now_ms, cache)) is not None:
+    if (parsed := parse_plain(body, now_ms, cache=cache)) is not None:
         return parsed
     try:
         return _read_with_care(body, now_ms, cache)
@@ -86,6 +86,39 @@ def parse_body(body: bytes | memoryview, now_ms: int, *, cache: SeriesCache = _C
         raise InputError(f"the arguments are not UTF-8: {_first_bad_byte(body)}") from error
     except RecursionError as error:
         raise InputError("the arguments are nested too deeply to be read") from error
+
+
+def parse_plain(
+    body: bytes,
+    now_ms: int,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    cache: SeriesCache = _CACHE,
+) -> Parsed | None:
+    """`parse_body` of ``body[start:stop]`` if it is as most requests are: fields in order, every
+    point plain. Else None. `TooLarge` as there."""
+    stop = len(body) if stop is None else stop
+    head = _HEAD.match(body, start, stop)
+    tail = _TAIL.search(body, max(start, stop - _TAIL_BYTES), stop)
+    if head is None or tail is None or tail.start() < head.end():
+        return None
+    try:
+        request_id = None if tail[1] is None else tail[1].decode()
+        source, _ = _checked_fields(
+            {"source": head[1].decode(), "metrics": [], "request_id": request_id}
+        )
+        gathering = Gathering(source, cache)
+        begin, end = head.end(), tail.start()
+        if end - begin <= 2 * _PIECE_BYTES:
+            _take_piece(gathering, memoryview(body)[begin - 1 : end + 1])
+            begin = end
+        while begin < end:
+            piece, begin = _piece(body, begin, end)
+            _take_piece(gathering, piece)
+    except (*_NOT_PLAIN, InputError):
+        return None
+    return gathering.parsed(request_id, now_ms)
 
 
 def parse_arguments(
@@ -111,26 +144,6 @@ def checked_source(source: object) -> str:
     if len(source.encode()) > SOURCE_BYTES_MAX:
         raise InputError(f"source is longer than {SOURCE_BYTES_MAX} bytes")
     return source
-
-
-def _read_plain(body: bytes, now_ms: int, cache: SeriesCache) -> Parsed | None:
-    """The request if it is as most are: fields in order, every point plain. Else None."""
-    head, tail = _HEAD.match(body), _TAIL.search(body, max(0, len(body) - _TAIL_BYTES))
-    if head is None or tail is None or tail.start() < head.end():
-        return None
-    try:
-        request_id = None if tail[1] is None else tail[1].decode()
-        source, _ = _checked_fields(
-            {"source": head[1].decode(), "metrics": [], "request_id": request_id}
-        )
-        gathering = Gathering(source, cache)
-        start = head.end()
-        while start < tail.start():
-            piece, start = _piece(body, start, tail.start())
-            _take_piece(gathering, piece)
-    except (*_NOT_PLAIN, InputError):
-        return None
-    return gathering.parsed(request_id, now_ms)
 
 
 def _read_with_care(body: bytes, now_ms: int, cache: SeriesCache) -> Parsed:
@@ -172,7 +185,7 @@ def _piece(points: bytes, start: int, end: int) -> tuple[bytes, int]:
     return b"[" + points[start:stop] + b"]", stop + 1
 
 
-def _take_piece(gathering: Gathering, piece: bytes) -> None:
+def _take_piece(gathering: Gathering, piece: bytes | memoryview) -> None:
     points = _decode_points(piece)
     if not points:
         return

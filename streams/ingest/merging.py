@@ -8,8 +8,8 @@ Where a request has an idempotency key, the header ``slices`` tells its rows in 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from uuid import uuid4
 
@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.events.batch import BYTES_MAX, POINTS_MAX, Index, Ints, MetricBatch, take
-from streams.events.catalogue import POINTS, Envelope, Event, MetricsCollected
+from streams.events.catalogue import Envelope, Event, MetricsCollected
 from streams.events.codec import encode
 from streams.events.labels import series_partition
 from streams.events.slices import SLICES_HEADER, Slice, encode_slices, numbered
+from streams.events.topics import POINTS
 from streams.log.protocol import Entry, Message
 
 SLICES_BYTES_MAX: Final = 8_192
@@ -64,6 +65,35 @@ class _Rows:
 LARGE_DICTIONARY: Final = 500
 """From this many series on, a dictionary is worth a record of its own."""
 
+LARGE_KEPT_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Union:
+    """The dictionary of several batches as one. ``places``: by the identity of each one's labels,
+    where its series are; ``held`` keeps these identities from being given to others."""
+
+    labels: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    places: Mapping[int, Index] = field(default_factory=dict)
+    held: tuple[tuple[str, ...], ...] = ()
+
+    def agreed(self, batches: Sequence[MetricBatch]) -> bool:
+        """Whether all state types and units as it does."""
+        types, units = np.array(self.types, object), np.array(self.units, object)
+        return all(
+            tuple(types[self.places[id(batch.labels)]]) == batch.types
+            and tuple(units[self.places[id(batch.labels)]]) == batch.units
+            for batch in batches
+        )
+
+    def covers(self, batches: Sequence[MetricBatch]) -> bool:
+        """Whether it holds all their series, and not twice as many as they have."""
+        distinct = {id(batch.labels): len(batch.labels) for batch in batches}
+        enough = 2 * sum(distinct.values()) >= len(self.labels)
+        return enough and all(labels in self.places for labels in distinct)
+
 
 class Merger:
     """Makes the entries of a group of requests, with a series' partition computed once."""
@@ -71,12 +101,14 @@ class Merger:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._partition_of: dict[str, int] = {}
+        self._union = _Union()
+        self._large: dict[int, tuple[str, ...]] = {}
 
     def entries(self, requests: Sequence[Request]) -> list[Written]:
         """The group's records. Takes some 0.1 µs a point; requests without points have none."""
         written: list[Written] = []
         for numbers in _sharing(requests):
-            rows = _merged([requests[number].batch for number in numbers], numbers)
+            rows = self._merged([requests[number].batch for number in numbers], numbers)
             for partition, part in self._by_partition(rows):
                 for start in range(0, len(part.batch), POINTS_MAX):
                     stop = min(start + POINTS_MAX, len(part.batch))
@@ -84,6 +116,40 @@ class Merger:
                     piece = part if whole else part.pick(np.arange(start, stop))
                     written += _records(requests, partition, piece)
         return written
+
+    def _merged(self, batches: Sequence[MetricBatch], numbers: Sequence[int]) -> _Rows:
+        """One batch of several.
+
+        Small producers send again and again, in ever other groups. While a group has dictionaries
+        of the last union only, it takes that whole: then each record repeats it, and every reader
+        knows it. Where series were stated otherwise since, it holds no more.
+        """
+        owner = np.repeat(np.array(numbers, np.int32), [len(batch) for batch in batches])
+        if len(batches) == 1 and len(batches[0].labels) >= LARGE_DICTIONARY:
+            self._note_large(batches[0].labels)
+            return _Rows(batches[0], owner, _places(owner))
+        union = self._union
+        if not union.covers(batches):
+            union = _union(batches)
+            self._union = union if union.agreed(batches) else _Union()
+        merged = MetricBatch(
+            union.labels,
+            union.types,
+            union.units,
+            np.concatenate([union.places[id(batch.labels)][batch.series] for batch in batches]),
+            np.concatenate([batch.at_ms for batch in batches]),
+            np.concatenate([batch.value for batch in batches]),
+        )
+        return _Rows(merged, owner, _places(owner))
+
+    def _note_large(self, labels: tuple[str, ...]) -> None:
+        """A new one may state series of the union otherwise."""
+        if id(labels) in self._large:
+            return
+        if len(self._large) >= LARGE_KEPT_MAX:
+            self._large.clear()
+        self._large[id(labels)] = labels
+        self._union = _Union()
 
     def _by_partition(self, rows: _Rows) -> Iterator[tuple[int, _Rows]]:
         if self._partitions == 1:
@@ -144,46 +210,27 @@ def _sharing(requests: Sequence[Request]) -> Iterator[list[int]]:
         yield shared
 
 
-def _merged(batches: Sequence[MetricBatch], numbers: Sequence[int]) -> _Rows:
-    """One batch of several; a series' type and unit are those that were stated last."""
-    owner = np.repeat(np.array(numbers, np.int32), [len(batch) for batch in batches])
-    first = batches[0]
-    if len(batches) == 1:
-        return _Rows(first, owner, _places(owner))
-    # Repeats of one sequence share their dictionary (see `series_cache`): each is merged once, in
+def _union(batches: Sequence[MetricBatch]) -> _Union:
+    """A series' type and unit are those that were stated last."""
+    # Repeats of one sequence share their dictionary (see `series_cache`): each is taken once, in
     # the order in which they were used last.
     distinct: dict[int, MetricBatch] = {}
     for batch in batches:
         distinct.pop(id(batch.labels), None)
         distinct[id(batch.labels)] = batch
-    if len(distinct) == 1:
-        labels, types, units = first.labels, first.types, first.units
-        series = np.concatenate([batch.series for batch in batches])
-    else:
-        last: dict[str, tuple[str, str]] = {}
-        for batch in distinct.values():
-            kinds = zip(batch.types, batch.units, strict=True)
-            last.update(zip(batch.labels, kinds, strict=True))
-        labels = tuple(last)
-        types = tuple([kind for kind, _ in last.values()])
-        units = tuple([unit for _, unit in last.values()])
-        place = dict(zip(labels, range(len(labels)), strict=True))
-        places = {
+    last: dict[str, tuple[str, str]] = {}
+    for batch in distinct.values():
+        last.update(zip(batch.labels, zip(batch.types, batch.units, strict=True), strict=True))
+    place = dict(zip(last, range(len(last)), strict=True))
+    return _Union(
+        tuple(last),
+        tuple([kind for kind, _ in last.values()]),
+        tuple([unit for _, unit in last.values()]),
+        {
             number: np.array([place[text] for text in batch.labels], np.int32)
             for number, batch in distinct.items()
-        }
-        series = np.concatenate([places[id(batch.labels)][batch.series] for batch in batches])
-    return _Rows(
-        MetricBatch(
-            labels,
-            types,
-            units,
-            series,
-            np.concatenate([batch.at_ms for batch in batches]),
-            np.concatenate([batch.value for batch in batches]),
-        ),
-        owner,
-        _places(owner),
+        },
+        tuple(batch.labels for batch in distinct.values()),
     )
 
 

@@ -14,9 +14,10 @@ from functools import partial
 from itertools import zip_longest
 from typing import Final
 
-from streams.events.catalogue import DEADLETTER, POINTS, DeadLettered, Envelope, Event
+from streams.events.catalogue import DeadLettered, Envelope, Event
 from streams.events.codec import encode
 from streams.events.slices import numbered_key
+from streams.events.topics import DEADLETTER, POINTS
 from streams.ingest.foreign import refused, understand
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.merging import Merger, Request

@@ -33,8 +33,9 @@ _ISO = re.compile(
 )
 _NO_OFFSET = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)?)?", re.ASCII)
 _EXPECTED = "expected ISO 8601 with offset, such as 2026-01-31T12:00:00Z, or Unix seconds"
-_COLUMN_FROM = 8
-_REPEATED = 16  # where each time comes so often, to look it up is cheaper than to parse it
+_LOOKED_AT = (
+    64  # where most of these differ, Arrow parses; else each is parsed once, looked up after
+)
 _COLUMN_TEXT_MIN = 20  # shorter texts leave out minutes, which Arrow would take and we do not
 
 
@@ -56,14 +57,21 @@ def times_column(stated: Sequence[str | float | None]) -> Ints:
     A request mostly states one time, or a few again and again: each distinct one is parsed once.
     """
     count = len(stated)
-    if stated.count(stated[0]) == count:
+    if stated[-1] == stated[0] and stated.count(stated[0]) == count:
         return np.full(count, _or_absent(stated[0]), np.int64)
-    distinct = set(stated)
-    many = len(distinct) > max(_COLUMN_FROM, count // _REPEATED)
+    beginning = stated[:_LOOKED_AT]
+    many = count > _LOOKED_AT and len(set(beginning)) > _LOOKED_AT // 2
     if many and (column := _text_column(stated)) is not None:
         return column
-    table = {one: _or_absent(one) for one in distinct}
-    return np.fromiter(map(table.__getitem__, stated), np.int64, count)
+    return np.fromiter(map(_Times().__getitem__, stated), np.int64, count)
+
+
+class _Times(dict[str | float | None, int]):
+    """Stated times to milliseconds, each parsed when it is first asked for."""
+
+    def __missing__(self, stated: str | float | None) -> int:
+        at_ms = self[stated] = _or_absent(stated)
+        return at_ms
 
 
 def _or_absent(stated: str | float | None) -> int:
