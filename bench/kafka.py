@@ -33,15 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from streams.events.batch import MetricBatch
-from streams.events.catalogue import (
-    POINTS,
-    WINDOWS,
-    Envelope,
-    Event,
-    MetricsCollected,
-    WindowClosed,
-)
+from streams.events.catalogue import Envelope, Event, MetricsCollected, WindowClosed
 from streams.events.codec import COLLECTED, decode, encode
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Append, Entry, Receipt

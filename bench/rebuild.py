@@ -14,8 +14,9 @@ from rich.table import Table
 
 from projections.rebuild import rebuild_file
 from streams.events.batch import MetricBatch
-from streams.events.catalogue import POINTS, Envelope, Event, MetricsCollected
+from streams.events.catalogue import Envelope, Event, MetricsCollected
 from streams.events.codec import encode
+from streams.events.topics import POINTS
 from streams.log.protocol import Append, Entry, Record
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.clock import tick_entries

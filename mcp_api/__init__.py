@@ -17,6 +17,8 @@ commands that read the log and the database::
   export_route         GET /export, streamed
   prometheus_api       /api/v1/…, PromQL as Prometheus answers it
   admin_routes         POST /admin/rebuild and /admin/verify, told as JSON lines
+  rules_route          /admin/rules, every rule out and rule files in
+  backtest_route       POST /admin/backtest, what a rule would have done, told as JSON lines
   snapshot_route       GET /admin/snapshot, the whole database
   mcp_protocol         the MCP server, on the SDK's low-level server
   mcp_http             /mcp, which loads the SDK at its first request
@@ -27,6 +29,8 @@ commands that read the log and the database::
   series_seed          what the log holds counts in the series limits
   app                  the routes and the guard, put together
   data_dir             what lies in a data directory, and whose it is
+  pipeline             the processors as the settings want them
+  telling              who is told of alerts, by the process that has them to tell
   backbone             a server's log and what reads it: embedded, or a node's part on Kafka
   snapshot_fetch       another node's database, for one that has none yet
   discovery            how processes find the server of a data directory
@@ -40,6 +44,8 @@ commands that read the log and the database::
   dead_letters         dead letters as lines that can be corrected
   terminal_chart       charts of plain text
   query_command        the `query` command
+  backtest_command     the `rules backtest` command
+  rule_commands        the `rules` commands
   log_commands         the `tail` and `replay` commands
   requeueing           where corrected dead letters go
   requeue_command      the `requeue` command

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from mcp_api.admin_routes import rebuild_route, verify_route
 from mcp_api.asgi import Receive, Scope, Send
+from mcp_api.backtest_route import backtest_route
 from mcp_api.caller import Admission
 from mcp_api.data_dir import projection_path
 from mcp_api.export_route import ExportRoute
@@ -16,6 +17,7 @@ from mcp_api.mcp_http import McpHttp, refuse_stream
 from mcp_api.pages import health, index, metrics, ready
 from mcp_api.prometheus_api.route import PrometheusApi
 from mcp_api.router import Router
+from mcp_api.rules_route import all_rules_route, take_rules_route
 from mcp_api.snapshot_route import snapshot_route
 from mcp_api.telemetry import Telemetry
 from mcp_api.tool_calls import ToolCalls
@@ -50,6 +52,11 @@ def build_app(
             "/ready": {"GET": ready(not_ready)},
             "/admin/rebuild": {"POST": rebuild_route(projector)},
             "/admin/verify": {"POST": verify_route(projector)},
+            "/admin/rules": {
+                "GET": all_rules_route(toolbox.alert_parts),
+                "POST": take_rules_route(toolbox.alert_parts),
+            },
+            "/admin/backtest": {"POST": backtest_route(toolbox.alert_parts)},
             "/admin/snapshot": {"GET": snapshot_route(projector, projection_path(settings))},
         }
     )

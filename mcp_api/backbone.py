@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from mcp_api.data_dir import Node
 from mcp_api.log_watch import LogWatch
+from mcp_api.pipeline import all_processors
 from projections.source import TOPICS, SourceLog
 from streams.config import Settings
+from streams.domain.alert_routing import Routing
 from streams.log.opening import ServerLog, open_log
 from streams.log.sqlite_log import SqliteLog
-from streams.processors.windows import WindowsProcessor
 from streams.runners.local import LocalRunner
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Backbone:
         self.held.close()
 
 
-def open_backbone(settings: Settings, *, with_worker: bool = False) -> Backbone:
+def open_backbone(settings: Settings, routing: Routing, *, with_worker: bool = False) -> Backbone:
     """Opens the log; blocks. ``with_worker``: on Kafka, too, this process runs processors.
 
     Errors as of `open_log`; `LogLocked` also for a data directory that another node uses.
@@ -51,29 +52,23 @@ def open_backbone(settings: Settings, *, with_worker: bool = False) -> Backbone:
         log = open_log(settings)
         held.callback(log.close)
         if isinstance(log, SqliteLog):
-            runner = LocalRunner(log, [windows_processor(settings)], tick_ms=settings.tick_s * 1000)
+            processors = all_processors(settings, log.partitions, routing)
+            runner = LocalRunner(log, processors, tick_ms=settings.tick_s * 1000)
             return Backbone(log, log, LogWatch(), runner, None, held.pop_all())
         assert node is not None
-        return _on_kafka(log, node, settings, held, with_worker=with_worker)
+        return _on_kafka(log, node, settings, routing, held, with_worker=with_worker)
 
 
-def windows_processor(settings: Settings, *, deduplicates: bool = False) -> WindowsProcessor:
-    """As the settings want it. ``deduplicates``: where the log may hold a request twice."""
-    return WindowsProcessor(
-        sizes_ms=tuple(size * 1000 for size in settings.window_sizes_s),
-        grace_ms=settings.window_grace_s * 1000,
-        deduplicates=deduplicates,
-    )
-
-
-def kafka_runner(log: KafkaLog, settings: Settings, worker_id: str) -> KafkaRunner:
+def kafka_runner(
+    log: KafkaLog, settings: Settings, routing: Routing, worker_id: str
+) -> KafkaRunner:
     """The processors on Kafka, not started; ``worker_id`` as `FaustHost` has ``instance_id``."""
     from streams.runners.kafka_runner import KafkaRunner  # late, as below
 
     return KafkaRunner(
         log.config,
         log,
-        [windows_processor(settings, deduplicates=True)],
+        all_processors(settings, log.partitions, routing, deduplicates=True),
         tick_ms=settings.tick_s * 1000,
         worker_id=worker_id,
         session_timeout_s=settings.kafka_session_timeout_s,
@@ -81,7 +76,13 @@ def kafka_runner(log: KafkaLog, settings: Settings, worker_id: str) -> KafkaRunn
 
 
 def _on_kafka(
-    log: KafkaLog, node: Node, settings: Settings, held: ExitStack, *, with_worker: bool
+    log: KafkaLog,
+    node: Node,
+    settings: Settings,
+    routing: Routing,
+    held: ExitStack,
+    *,
+    with_worker: bool,
 ) -> Backbone:
     # Late: the embedded server needs neither Kafka's client nor Faust in memory.
     from streams.runners.kafka_ingest import add_ingest
@@ -90,6 +91,6 @@ def _on_kafka(
     tail = KafkaTail(log, log.config, TOPICS, node=node.name)
     runner = None
     if with_worker:
-        runner = kafka_runner(log, settings, node.name)
+        runner = kafka_runner(log, settings, routing, node.name)
         add_ingest(runner.host, log, settings)
     return Backbone(log, tail, LogWatch(log, tail, node.name), runner, tail, held.pop_all())

@@ -17,6 +17,7 @@ from mcp_api.options import data_dir_option, settings_of
 from mcp_api.projection_commands import export, rebuild, verify
 from mcp_api.query_command import query
 from mcp_api.requeue_command import requeue
+from mcp_api.rule_commands import rules
 from streams.errors import ConfigError, LogfireMcpError
 
 DEMO_DIR = Path("~/.logfire-mcp-demo")
@@ -31,6 +32,7 @@ Examples:
   logfire-mcp-server query 'system_cpu_usage'  ask in PromQL; with --start, a chart
   logfire-mcp-server tail --follow             watch the events as they come
   logfire-mcp-server export --format csv --metric system_cpu_usage --start -1h
+  logfire-mcp-server rules import FILE         take the rules of a Prometheus rule file
   logfire-mcp-server verify                    prove that the database equals the log
 
 Settings come from the environment and from a .env file in the working directory; options win.
@@ -171,5 +173,5 @@ def demo(hosts: int, host: str | None, port: int | None, data_dir: Path) -> None
     asyncio.run(serve_until_stopped(settings, demo_hosts=hosts))
 
 
-for _command in (query, tail, replay, requeue, export, rebuild, verify):
+for _command in (query, rules, tail, replay, requeue, export, rebuild, verify):
     main.add_command(_command)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mcp_api.options import data_dir_option, settings_of
+from streams.events.topics import TOPICS
 
 if TYPE_CHECKING:
     from streams.log.opening import ServerLog
@@ -20,13 +21,11 @@ if TYPE_CHECKING:
 TAIL_RECORDS = 10
 FOLLOW_S = 1.0
 
-_TOPICS = ("metrics.points", "metrics.windows", "deadletter")
-
 topic_option = click.option(
     "--topic",
     "topics",
     multiple=True,
-    type=click.Choice(_TOPICS),
+    type=click.Choice(TOPICS),
     help="Only these topics; may be given several times.  [default: all]",
 )
 
@@ -69,7 +68,7 @@ def tail(
         topics = ("deadletter",)
     line = dead_line if as_json else tail_line
     with closing(_open(data_dir)) as log:
-        chosen = topics or _TOPICS
+        chosen = topics or TOPICS
         offsets = _offsets(log, chosen, begin) if begin else _last(log, chosen)
         while True:
             for record in _records(log, offsets, dict(log.ends()), None):
@@ -107,7 +106,7 @@ def replay(
     from streams.log.wall_clock import wall_clock_ms
 
     with closing(_open(data_dir)) as log:
-        chosen = topics or _TOPICS
+        chosen = topics or TOPICS
         offsets = _offsets(log, chosen, begin)
         until_ms = parse_time(until, wall_clock_ms(), "--until") if until else None
         write = sys.stdout.buffer.write

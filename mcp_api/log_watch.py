@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streams.errors import LogError
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 
 if TYPE_CHECKING:
     from streams.log.kafka_log import KafkaLog

@@ -26,7 +26,9 @@ INSTRUCTIONS = (
     "To answer a question: query_metrics with operation list_metrics, then describe for the tags "
     "of one, then query with aggregation, group_by and a time range such as -1h. "
     "collect_metrics stores measurements and returns a position: pass it as min_position to see "
-    "them at once. Every answer says as_of which moment it is true; an empty one says why."
+    "them at once. create_alert makes a rule (dry_run tries it on the past first); manage_alerts "
+    "with action history says why it fired, who made it and who was told. "
+    "Every answer says as_of which moment it is true; an empty one says why."
 )
 
 _SCHEMAS = {spec.name: spec.input_schema for spec in SPECS}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import math
 from dataclasses import fields, is_dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from streams.errors import PoisonError
+from streams.events.alerting import SamplesRouted
 from streams.events.batch import STALE_BITS, MetricBatch
 from streams.events.catalogue import (
     DeadLettered,
@@ -27,6 +28,7 @@ from streams.log.protocol import Record
 
 _NAN_BITS = 0x7FF8000000000000
 _SHOWN_MAX = 3
+_TEXT_MAX = 300
 
 _encode = msgspec.json.Encoder().encode
 
@@ -77,8 +79,11 @@ def _said(data: EventData) -> str:
             return f"amended {_windows(windows)}"
         case DeadLettered(topic, partition, offset, reason, _, _):
             return f"dead letter of {topic}/{partition}@{offset}: {reason}"
+        case SamplesRouted(batch, source, _):
+            return f"routed from partition {source}: {_points(batch)}"
         case _:
-            assert_never(data)
+            text = msgspec.json.encode(data).decode()
+            return f"{type(data).__name__} {text[:_TEXT_MAX]}{'…' if len(text) > _TEXT_MAX else ''}"
 
 
 def _points(batch: MetricBatch) -> str:

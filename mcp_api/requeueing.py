@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from streams.errors import InputError, PoisonError
 from streams.events.batch import MetricBatch
-from streams.events.catalogue import POINTS, MetricsCollected
+from streams.events.catalogue import MetricsCollected
 from streams.events.codec import decode, iso_time
+from streams.events.topics import POINTS
 from streams.ingest.foreign import TIME_HEADER, understand
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.json_points import parse_body

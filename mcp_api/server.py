@@ -31,19 +31,23 @@ from mcp_api.server_gauges import server_gauges
 from mcp_api.snapshot_fetch import fetch_snapshot
 from mcp_api.snapshot_route import remove_unsent
 from mcp_api.telemetry import Telemetry
+from mcp_api.telling import Telling, configured
 from mcp_api.tool_calls import ToolCalls
 from mcp_api.tools.toolbox import LocalToolbox
 from projections.answers import Selection
 from projections.projector import Projector
 from projections.queries import Queries
 from projections.rebuild import Rebuilt
+from streams.commanding import Commander
 from streams.config import Settings
+from streams.domain.default_rules import DEFAULT_RULES
 from streams.errors import LogError, LogLocked, ProjectionError, QueryTooExpensive
 from streams.events.codec import iso_time
 from streams.ingest.demo import run_demo
 from streams.ingest.edge import Edge
 from streams.ingest.series_limits import SeriesLimits
 from streams.ingest.system import run_collector
+from streams.log.asking_again import until_available
 from streams.log.wall_clock import wall_clock_ms
 from streams.runners.runner import Runner
 
@@ -147,6 +151,7 @@ class Server:
 
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
+        self._configuration = configured(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         bound = bind(settings.host, settings.port)
         stack.callback(bound.close)
@@ -154,6 +159,10 @@ class Server:
         self.limits = SeriesLimits(settings.series_max, settings.source_series_max)
         self._make_readers()
         await self._start_readers()
+        self._telling: Telling | None = None
+        if self.runner is not None:
+            self._telling = Telling(self.log, self.runner, self._configuration)
+            self._keep(self._telling.run())
         self.edge = Edge(self.log, self.limits)
         stack.push_async_callback(self._close_edge)
         self.app = self._application()
@@ -169,7 +178,10 @@ class Server:
     async def _open_log(self) -> None:
         try:
             backbone = await asyncio.to_thread(
-                open_backbone, self.settings, with_worker=self._with_worker
+                open_backbone,
+                self.settings,
+                self._configuration.routing,
+                with_worker=self._with_worker,
             )
         except LogLocked as error:
             other = announced(self.settings.data_dir)
@@ -268,12 +280,16 @@ class Server:
     def _application(self) -> Guard:
         self._queries = Queries(self.projector)
         self.toolbox = LocalToolbox(
+            log=self.log,
             edge=self.edge,
             projector=self.projector,
             queries=self._queries,
             runner=self.runner,
             settings=self.settings,
-            log=self._backbone.watch,
+            receivers=self._configuration.receivers,
+            routing=self._configuration.routing,
+            telling=self._telling,
+            watch=self._backbone.watch,
         )
         self._stack.callback(self.toolbox.close)
         self.calls = ToolCalls(self.toolbox, self.telemetry, call_s=self._limits.call_s)
@@ -293,6 +309,8 @@ class Server:
             not_ready=self.not_ready,
             limits=self._limits,
         )
+        if self._telling is not None:
+            self.telemetry.add_gauges(self._telling.gauges)
         self.telemetry.add_gauges(
             partial(
                 server_gauges,
@@ -308,6 +326,8 @@ class Server:
         return app
 
     def _start_producers(self) -> None:
+        beginning = partial(Commander(self.log).begin_with, DEFAULT_RULES)
+        self._keep(until_available(beginning, "the default rules"))
         interval_s = self.settings.metrics_collection_interval_s
         if interval_s:
             self._keep(run_collector(self.edge, interval_s, self.settings.host_label))

@@ -7,11 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from mcp_api.telemetry import Gauge
+from projections.alert_queries import AlertQueries
 from streams.errors import ProjectionError
 
 if TYPE_CHECKING:
     from mcp_api.bodies import Bodies
     from mcp_api.log_watch import LogWatch
+    from projections.alert_answers import AlertCounts
     from projections.projector import Projector
     from streams.ingest.edge import Edge
     from streams.ingest.series_limits import SeriesLimits
@@ -66,12 +68,32 @@ def server_gauges(
                 for (topic, number), lag in projector.lag_by_partition().items()
             },
         )
+    with suppress(ProjectionError):
+        yield from _alerts(AlertQueries(projector).counts())
     status = watch.status()
     yield _one("log_reachable", "1 while the log answers.", float(not status.unreachable))
     yield _one("log_durable", "1 if a write outlives any one broker.", float(status.durable))
     yield _one("tail_records", "Records that came through Kafka's agents.", status.told)
     yield _one("tail_dropped_records", "Read again for want of buffer.", status.dropped)
     yield from _queues(log, edge, limits, bodies)
+
+
+def _alerts(counts: AlertCounts) -> Iterator[Gauge]:
+    yield _one("alerts_firing", "Alerts that fired and are not resolved.", counts.firing)
+    yield Gauge(
+        "logfire_mcp_alerts",
+        "Alerts that are not inactive, by the state that they are in.",
+        ("state",),
+        {(state,): number for state, number in counts.alerts.items()},
+    )
+    yield Gauge(
+        "logfire_mcp_notifications",
+        "Notifications ever asked for, by what became of them.",
+        ("outcome",),
+        {(outcome,): number for outcome, number in counts.notifications.items()},
+    )
+    yield _one("rules", "Alert and recording rules.", counts.rules)
+    yield _one("rules_failing", "Rules that cannot be evaluated.", counts.rules_failing)
 
 
 def _queues(log: ServerLog, edge: Edge, limits: SeriesLimits, bodies: Bodies) -> Iterator[Gauge]:

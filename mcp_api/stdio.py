@@ -25,7 +25,7 @@ from mcp_api.discovery import find_async
 from mcp_api.tool_calls import FULL_ANSWER
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.failures import error_content
-from mcp_api.tools.specs import COLLECT
+from mcp_api.tools.specs import SPECS
 from mcp_api.tools.toolbox import Toolbox
 from mcp_api.tools.values import json_number
 from streams.config import Settings
@@ -37,6 +37,8 @@ ATTACH_S = 20.0
 RETRY_S = 0.1
 CALL_S = 90.0
 ATTEMPTS = 3
+
+_WRITING = frozenset(spec.name for spec in SPECS if not spec.read_only)
 
 
 async def serve_stdio(settings: Settings) -> None:
@@ -106,7 +108,7 @@ class Attachment:
         # The same caller at each server: a key counts for one caller.
         kind = "local" if self._settings.token is None else "token"
         actor = f"{kind}/{actor.partition('/')[2]}"
-        if name == COLLECT.name and request_key is None and "request_id" not in arguments:
+        if name in _WRITING and request_key is None and "request_id" not in arguments:
             request_key = uuid.uuid4().hex
         try:
             for _ in range(ATTEMPTS):

@@ -24,6 +24,7 @@ from mcp_api.pages import health, metrics
 from mcp_api.readiness import STALLED_S
 from mcp_api.router import Router
 from mcp_api.telemetry import Gauge, Telemetry
+from mcp_api.telling import Telling, configured
 from streams.config import Settings
 from streams.errors import ConfigError
 from streams.log.kafka_config import KafkaConfig
@@ -80,6 +81,7 @@ class Worker:
         self._runner: KafkaRunner | None = None
         self._ingest: KafkaIngest | None = None
         self._watch: LogWatch | None = None
+        self._telling: Telling | None = None
         self._ends_at_start = 0
         self._caught_up = False
         self._stack = AsyncExitStack()
@@ -152,13 +154,17 @@ class Worker:
         log = await asyncio.to_thread(KafkaLog.open, self._kafka, timeout_s=SETTLE_S)
         self._stack.push_async_callback(asyncio.to_thread, log.close)
         settings = self._settings
-        runner = kafka_runner(log, settings, settings.worker_id or "")
+        configuration = configured(settings)
+        runner = kafka_runner(log, settings, configuration.routing, settings.worker_id or "")
         self._ingest = await asyncio.to_thread(add_ingest, runner.host, log, settings)
         self._stack.push_async_callback(self._leave, runner)
         await asyncio.to_thread(runner.start, SETTLE_S)
         self._watch = LogWatch(log)
         watching = asyncio.create_task(self._watch.run())
         self._stack.callback(watching.cancel)
+        self._telling = Telling(log, runner, configuration)
+        telling = asyncio.create_task(self._telling.run())
+        self._stack.push_async_callback(_ended, telling)
         self._ends_at_start = sum(log.ends().values())
         self._log, self._runner = log, runner
 
@@ -173,6 +179,8 @@ class Worker:
         failure = self._runner.failure()
         if failure is not None:
             return f"the processors stopped: {failure}"
+        if self._telling is not None and (failure := self._telling.failure()) is not None:
+            return f"nobody is told of alerts any more: {failure}"
         stalled_s = self._runner.stalled_for_s()
         if stalled_s > self._settings.worker_stall_timeout_s:
             return f"the processors have made no progress for {stalled_s:.0f} s"
@@ -204,7 +212,9 @@ class Worker:
         if self._runner is None:
             return []
         topics = self._runner.topics
-        return [(n, topics[n], p, lag) for (n, p), lag in sorted(self._runner.lag().items())]
+        lags = [(n, topics[n], p, lag) for (n, p), lag in sorted(self._runner.lag().items())]
+        taken = self._ingest.lag() if self._ingest is not None else {}
+        return lags + [("ingest", topic, number, lag) for (topic, number), lag in taken.items()]
 
     def _gauges(self) -> Iterator[Gauge]:
         if self._log is None or self._runner is None:
@@ -227,6 +237,8 @@ class Worker:
             (),
             {(): self._runner.stalled_for_s()},
         )
+        if self._telling is not None:
+            yield from self._telling.gauges()
         counts = self._ingest.counts() if self._ingest is not None else {}
         for what in ("messages", "points", "dead_letters"):
             yield Gauge(
@@ -235,3 +247,9 @@ class Worker:
                 ("topic",),
                 {(topic,): getattr(each, what) for topic, each in counts.items()},
             )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancelled and over: what it had begun is closed."""
+    task.cancel()
+    await asyncio.wait({task})

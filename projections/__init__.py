@@ -5,11 +5,12 @@ Modules in the order the data flows:
   source           what the projection reads of the log
   series           the series of a file in memory, with their newest samples
   samples          columns of samples: possible duplicates, the newest, bits of values; pure
-  outputs          numbered outputs of processors: repeats and losses; pure
   requests         requests that came before: rows left out; pure
+  alert_rows       events about alerts to rows; pure
   fold             records to rows: interning, duplicates, positions; pure
   schema           the tables of the DuckDB file, and views for analysts
   duck_file        opening the file, and loading its rows into memory
+  alert_write      the statements that write rows about alerts
   duck_write       the statements of one write
   duck_requests    what is known of requests, in memory as in the file
   answers          what may be asked, and the shapes of the answers
@@ -21,6 +22,10 @@ Modules in the order the data flows:
   opening          a file to go on from: the one there, a snapshot, the log
   reading          readers: snapshots, bounded in time
   projector        the thread that follows the log
+  alert_answers    the shapes of the answers about rules and alerts
+  query_rules      rules, alerts, silences and answers to commands as they stand
+  query_ledger     the ledger of a rule: who, when, why, and who was told
+  alert_queries    every question about rules and alerts, typed and bounded
   query_aggregate  aggregates by group and step
   query_catalogue  metrics, labels, times and totals
   query_export     samples in rows
@@ -28,6 +33,12 @@ Modules in the order the data flows:
   promql_source    samples for PromQL
   promql_labels    series, labels and metadata as Prometheus' API asks for them
   promql_queries   PromQL, typed and bounded
+  backtest_report  the shapes of what a rule would have done
+  backtest_block   what a rule's expressions give at each tick of a block
+  backtest_tally   transitions counted, and compared with what happened; pure
+  backtest_told    who would have been told
+  backtest_course  the course of a rule over a range, block by block
+  backtest         what a rule would have done over a past range
   hashing          multiset hashes of tables
   verify           is the file the fold of the log?
 """

@@ -68,16 +68,17 @@ class Group:
     """One group's aggregate over the whole range, and by step.
 
     ``labels``: the group's labels; a label that its series lack is ``""``. ``value``: the function
-    asked for; ``count`` samples of ``series`` series. ``min`` to ``last`` describe the samples
-    whatever the function; ``first``/``last`` are the oldest and newest sample (of several at one
-    time the first or last series by label text). ``points``: ``(t, value)`` of the steps
-    ``[t, t + step_ms)`` that have samples, in order; none without a step.
+    asked for; ``count`` samples of ``series`` series (None: values of one expression). ``min`` to
+    ``last`` describe the samples whatever the function; ``first``/``last`` are the oldest and
+    newest sample (of several at one time the first or last series by label text). ``points``:
+    ``(t, value)`` of the steps ``[t, t + step_ms)`` that have samples, in order; none without a
+    step.
     """
 
     labels: Mapping[str, str]
     value: float
     count: int
-    series: int
+    series: int | None
     min: float
     max: float
     avg: float

@@ -28,7 +28,6 @@ from projections.duck_requests import StoredRequests
 from projections.duck_write import write_change, write_marks
 from projections.fold import Change, Decoded, Reached, decode_record, fold, mark
 from projections.live import POINTS_MAX, SPAN_MS, LiveTail
-from projections.outputs import Maker
 from projections.series import SeriesTable
 from projections.source import TOPICS, Partition, SourceLog
 from streams.errors import (
@@ -41,6 +40,7 @@ from streams.errors import (
 )
 from streams.events.batch import Ints
 from streams.log.protocol import Record
+from streams.processors.outputs import Maker
 
 TRANSACTION_POINTS_MAX = 1_000_000
 """Samples of one transaction: what bounds the writer's memory."""

@@ -11,12 +11,12 @@ import duckdb
 import numpy as np
 
 from projections.fold import Reached
-from projections.outputs import Maker
 from projections.schema import TABLES, VERSION, VIEWS
 from projections.series import NewSeries, SeriesTable
 from projections.source import Partition
 from streams.errors import ProjectionDamaged, ProjectionError
 from streams.events.batch import STALE, Floats, Index, Ints
+from streams.processors.outputs import Maker
 
 MEMORY_LIMIT = "384MB"
 """DuckDB's own; what does not fit is spilled beside the file."""

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from projections.alert_write import write_alerts
 from projections.fold import Change, Points
-from projections.outputs import Marks
 from projections.samples import is_stale
 from projections.series import NewSeries
 from streams.events.batch import Floats, Index, Ints
+from streams.processors.outputs import Marks
 
 
 def write_change(db: Any, change: Change) -> Ints:
@@ -28,6 +29,8 @@ def write_change(db: Any, change: Change) -> Ints:
     _write_latest(db, change)
     if change.windows:
         _insert(db, "windows", pa.Table.from_batches(change.windows))
+    if change.alerts:
+        write_alerts(db, change.alerts)
     _write_positions(db, change)
     _count(db, "duplicates", len(repeated) + change.again)
     _count(db, "poison", change.poison)

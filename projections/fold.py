@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from projections.outputs import Maker, Marks, is_repeat, output_of
+from projections.alert_rows import AlertRows
 from projections.requests import Requests, fresh_of
 from projections.samples import Flags, Rows, equal_but_for_bits, one_nan, sort_out
 from projections.series import NewSeries, SeriesTable, new_series
@@ -25,11 +25,13 @@ from projections.source import Partition
 from streams.domain.repeats import Seen
 from streams.errors import PoisonError, ProjectionError
 from streams.events.batch import Floats, Index, Ints, MetricBatch
-from streams.events.catalogue import EventData, MetricsCollected, WindowAmended, WindowClosed
+from streams.events.catalogue import Event, MetricsCollected, WindowAmended, WindowClosed
 from streams.events.codec import decode
 from streams.events.slices import SLICES_HEADER
+from streams.events.topics import ALERTS
 from streams.events.window import WindowBatch, window_table
 from streams.log.protocol import Record
+from streams.processors.outputs import Maker, Marks, is_repeat, missing_before, output_of
 
 WINDOW_WEIGHT = 6
 """A window's row takes the memory of so many samples."""
@@ -72,8 +74,8 @@ class Change:
 
     ``reached``, ``marks``, ``requests``: all of them after it. ``first_id``: the id of the first of
     ``added``. ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has
-    them. ``repeats``: outputs left out, as they were absorbed before; ``again``: samples left out,
-    as their requests were.
+    them; ``alerts``: those of the tables about alerts. ``repeats``: outputs left out, as they were
+    absorbed before; ``again``: samples left out, as their requests were.
     """
 
     reached: Mapping[Partition, Reached]
@@ -84,6 +86,7 @@ class Change:
     restated: Mapping[int, tuple[str, str]]
     points: Points
     windows: tuple[Any, ...]
+    alerts: AlertRows
     records: int
     poison: int
     repeats: int
@@ -95,15 +98,15 @@ class Decoded:
     """A record and what it says, or why nobody can tell."""
 
     record: Record
-    data: EventData | PoisonError
+    event: Event | PoisonError
 
     @property
     def weight(self) -> int:
         """Its rows in memory, in samples."""
-        match self.data:
-            case MetricsCollected(batch):
+        match self.event:
+            case Event(_, MetricsCollected(batch)):
                 return len(batch)
-            case WindowClosed(windows, _) | WindowAmended(windows, _):
+            case Event(_, WindowClosed(windows, _) | WindowAmended(windows, _)):
                 return WINDOW_WEIGHT * len(windows)
             case _:
                 return 0
@@ -112,7 +115,7 @@ class Decoded:
 def decode_record(record: Record) -> Decoded:
     """Never raises for what the record holds."""
     try:
-        return Decoded(record, decode(record.headers, record.body).data)
+        return Decoded(record, decode(record.headers, record.body))
     except PoisonError as error:
         return Decoded(record, error)
 
@@ -130,6 +133,7 @@ class _Run:
     points: list[tuple[Index, Ints, Floats]] = field(default_factory=list)
     windows: list[Any] = field(default_factory=list)
     seen: dict[_Sight, _Seen] = field(default_factory=dict)
+    alerts: AlertRows = field(default_factory=AlertRows)
 
 
 def fold(
@@ -171,6 +175,8 @@ def fold(
         if output is not None and is_repeat(marks_after, output):
             repeats += 1
         else:
+            if output is not None and (problem := missing_before(marks_after, output)):
+                raise ProjectionError(problem)
             try:
                 _absorb(run, one)
             except PoisonError as error:
@@ -192,6 +198,7 @@ def fold(
         restated=run.restated,
         points=_points(run),
         windows=tuple(run.windows),
+        alerts=run.alerts,
         records=taken,
         poison=poison,
         repeats=repeats,
@@ -214,12 +221,14 @@ def _expected(last: Record | None, reached: Reached | None) -> int:
 
 
 def _absorb(run: _Run, one: Decoded) -> None:
-    match one.data:
+    match one.event:
         case PoisonError():
-            raise one.data
-        case MetricsCollected(batch):
+            raise one.event
+        case Event() if one.record.topic == ALERTS:  # facts about rules lie among the points, too
+            run.alerts.absorb(one.record.offset, one.event)
+        case Event(_, MetricsCollected(batch)):
             _collect(run, one.record, batch)
-        case WindowClosed(windows, _) | WindowAmended(windows, _):
+        case Event(_, WindowClosed(windows, _) | WindowAmended(windows, _)):
             ids = _intern(run, windows, restate=False)
             run.windows.append(_window_rows(windows, ids, one.record.offset))
         case _:

@@ -12,7 +12,7 @@ from projections import promql_labels
 from projections.projector import Projector
 from projections.promql_labels import Cardinality, Declared, FoundSeries, Names
 from projections.promql_source import ProjectionSource
-from projections.reading import Reader
+from projections.reading import Ending, Reader
 from streams.errors import (
     QueryCancelled,
     QuerySyntaxError,
@@ -27,7 +27,7 @@ from streams.promql.limits import Limits
 __all__ = ["LIMITS", "Cardinality", "Declared", "FoundSeries", "Names", "PromqlQueries"]
 
 LIMITS = Limits(samples_max=5_000_000, cells_max=5_000_000)
-"""The engine's, with less memory: one query takes about 300 MB at most."""
+"""The engine's, with less memory: one query takes about 300 MB at most, over a range 200 MB."""
 
 LOOKBACK_MS_MAX = 366 * 86_400_000
 
@@ -43,11 +43,18 @@ class PromqlQueries:
     """
 
     def __init__(
-        self, projector: Projector, *, timeout_s: float = 10.0, limits: Limits = LIMITS
+        self,
+        projector: Projector,
+        *,
+        timeout_s: float = 10.0,
+        limits: Limits = LIMITS,
+        ending: Ending | None = None,
     ) -> None:
+        """``ending``: ends these queries early, with `QueryCancelled`."""
         self._projector = projector
         self._timeout_s = timeout_s
         self._limits = limits
+        self._ending = ending or Ending()
 
     def instant(
         self,
@@ -165,14 +172,14 @@ class PromqlQueries:
         """A snapshot for one query; what ends it too early is a `QueryError`."""
         asked = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         try:
-            with self._projector.reading(asked) as reader:
+            with self._projector.reading(asked) as reader, self._ending.ends(reader):
                 yield reader
-        except QueryCancelled as error:
+        except (QueryCancelled, QueryTooExpensive) as error:
+            if self._ending.ended:
+                raise QueryCancelled("whoever asked no longer waits for the answer") from error
+            if isinstance(error.__cause__, duckdb.OutOfMemoryException):
+                raise QueryTooLarge(str(error)) from error
             raise QueryTimeout(
                 f"the query took longer than {asked:g} s: ask for a shorter range, fewer series or "
                 "larger steps"
             ) from error
-        except QueryTooExpensive as error:
-            if isinstance(error.__cause__, duckdb.OutOfMemoryException):
-                raise QueryTooLarge(str(error)) from error
-            raise QueryTimeout(str(error)) from error

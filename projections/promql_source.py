@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +15,6 @@ import pyarrow as pa
 from projections.duck_file import point_columns
 from projections.reading import Reader
 from projections.series import SeriesTable
-from streams.errors import QueryTooLarge
 from streams.events.batch import Index
 from streams.events.labels import NAME
 from streams.promql.frames import Flags, Floats, Ints, Labels
@@ -21,8 +22,12 @@ from streams.promql.matchers import Matcher, matches
 from streams.promql.source import Selected
 
 _SAMPLES = """
-    SELECT series_id, at_ms, value FROM points JOIN chosen USING (series_id)
-    WHERE at_ms BETWEEN $start_ms AND $end_ms LIMIT $limit"""
+    SELECT series_id, at_ms, value FROM {points}
+    WHERE at_ms BETWEEN $start_ms AND $end_ms AND series_id BETWEEN $first AND $last
+    LIMIT $limit"""
+_OF_A_RUN = _SAMPLES.format(points="points")
+"""Of all series between two: half as dear as a join."""
+_OF_CHOSEN = _SAMPLES.format(points="points JOIN chosen USING (series_id)")
 
 Ranks = npt.NDArray[np.integer[Any]]
 """The place of a series by its labels."""
@@ -30,8 +35,21 @@ Ranks = npt.NDArray[np.integer[Any]]
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Order:
+    """Some series by their labels."""
+
+    used: Index
+    """Ascending."""
+    ids: Index
+    """The same by labels."""
+    labels: tuple[Labels, ...]
+    rank: Ranks
+    """By id."""
+
+
 class ProjectionSource:
-    """A `streams.promql.source.SeriesSource`: every select of it sees the same samples.
+    """A `streams.promql.source.DivisibleSource`: every select of it sees the same samples.
 
     What DuckDB and the reader's deadline raise goes through (see `projections.reading.reading`).
     """
@@ -41,25 +59,40 @@ class ProjectionSource:
         self._known = reader.series
         # The mirror grows meanwhile. An id is entered into `ids` last, so these are whole.
         self._size = len(self._known.ids)
+        # A range comes in parts, which mean the same series.
+        self._meant: dict[tuple[Matcher, ...], Index] = {}
+        self._labels: dict[int, Labels] = {}
+        self._orders: dict[tuple[Matcher, ...], _Order] = {}
+        self._share = (0, 1)
+
+    def share(self, number: int, shares: int) -> ProjectionSource:
+        """See `streams.promql.source.DivisibleSource`: series of neighbouring ids."""
+        one = copy(self)
+        one._meant, one._orders, one._share = {}, {}, (number, shares)
+        return one
 
     def select(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, samples_max: int
-    ) -> Selected:
+    ) -> Selected | None:
         """Series without samples in the range are left out. At most ``samples_max`` + 1 samples are
         read into memory."""
-        ids = self.matching(matchers)
-        rows = self._reader.table(
-            _SAMPLES,
-            {"start_ms": start_ms, "end_ms": end_ms, "limit": samples_max + 1},
-            chosen=pa.table({"series_id": ids}),
-        )
+        meant = tuple(matchers)
+        if meant not in self._meant:
+            number, shares = self._share
+            self._meant[meant] = np.array_split(self.matching(matchers), shares)[number]
+        ids = self._meant[meant]
+        if not len(ids):
+            return Selected((), np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        first, last = int(ids[0]), int(ids[-1])
+        limits = {"start_ms": start_ms, "end_ms": end_ms, "first": first, "last": last}
+        limits["limit"] = samples_max + 1
+        if last - first + 1 == len(ids):
+            rows = self._reader.table(_OF_A_RUN, limits)
+        else:
+            rows = self._reader.table(_OF_CHOSEN, limits, chosen=pa.table({"series_id": ids}))
         if rows.num_rows > samples_max:
-            raise QueryTooLarge(
-                f"the query reads more than {samples_max} samples: "
-                "ask for fewer series or a shorter range"
-            )
-        series, at_ms, value = point_columns(rows)
-        return self._selected(series, at_ms, value)
+            return None
+        return self._selected(meant, *point_columns(rows))
 
     def matching(self, matchers: Sequence[Matcher]) -> Index:
         """The ids of the series for which every matcher holds, ascending.
@@ -78,22 +111,32 @@ class ProjectionSource:
 
     def labels(self, ids: Index) -> list[Labels]:
         """The labels of these series, in their order."""
-        # The texts' keys are sorted (`streams.events.labels`), as they are to be here.
-        return [tuple(_decode(self._known.texts[number]).items()) for number in ids.tolist()]
+        known = self._labels
+        for number in ids.tolist():
+            if number not in known:
+                # The text's keys are sorted (`streams.events.labels`), as they are to be here.
+                known[number] = tuple(_decode(self._known.texts[number]).items())
+        return [known[number] for number in ids.tolist()]
 
-    def _selected(self, series: Index, at_ms: Ints, value: Floats) -> Selected:
+    def _selected(
+        self, meant: tuple[Matcher, ...], series: Index, at_ms: Ints, value: Floats
+    ) -> Selected:
         counts = np.bincount(series, minlength=self._size)
         used = np.flatnonzero(counts).astype(np.int32)
+        order = self._orders.get(meant)
+        if order is None or not np.array_equal(order.used, used):
+            order = self._orders[meant] = self._ordered(used)
+        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[order.ids])))
+        columns = _by_series_and_time(order.rank[series], at_ms, value, offsets)
+        return Selected(order.labels, offsets, *columns)
+
+    def _ordered(self, used: Index) -> _Order:
         labels = self.labels(used)
         by_labels = sorted(range(len(used)), key=labels.__getitem__)
-        ordered = used[np.array(by_labels, dtype=np.int64)]
+        ids = used[np.array(by_labels, dtype=np.int64)]
         rank: Ranks = np.zeros(self._size, dtype=np.uint16 if len(used) < 2**16 else np.int32)
-        rank[ordered] = np.arange(len(ordered))
-        offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts[ordered])))
-        order = _by_series_and_time(rank[series], at_ms, offsets)
-        return Selected(
-            tuple(labels[row] for row in by_labels), offsets, at_ms[order], value[order]
-        )
+        rank[ids] = np.arange(len(ids))
+        return _Order(used, ids, tuple(labels[row] for row in by_labels), rank)
 
 
 def _named(known: SeriesTable, of_names: Sequence[Matcher]) -> Index:
@@ -113,11 +156,16 @@ def _holds(matcher: Matcher, values: Sequence[str]) -> Flags:
     return found[rows]
 
 
-def _by_series_and_time(rank: Ranks, at_ms: Ints, offsets: Ints) -> Ints:
-    """The order of the rows by rank, then time. Nearly always the rows of a series were stored in
-    the order of time, so that ordering by rank is enough: for 16 bits linear in the rows."""
+def _by_series_and_time(
+    rank: Ranks, at_ms: Ints, value: Floats, offsets: Ints
+) -> tuple[Ints, Floats]:
+    """Times and values by rank, then time. Nearly always the rows of a series were stored in the
+    order of time, so that ordering by rank is enough: for 16 bits linear in the rows."""
     order = np.argsort(rank, kind="stable")
-    falls = np.flatnonzero(np.diff(at_ms[order]) <= 0) + 1
-    if np.isin(falls, offsets).all():
-        return order
-    return np.lexsort((at_ms, rank))
+    ordered_ms = at_ms[order]
+    rises = ordered_ms[1:] > ordered_ms[:-1]
+    rises[offsets[1:-1] - 1] = True  # the next series begins
+    if not rises.all():
+        order = np.lexsort((at_ms, rank))
+        ordered_ms = at_ms[order]
+    return ordered_ms, value[order]

@@ -79,9 +79,11 @@ class Queries:
         series. ``points_max``: steps of one group; a range with more steps is `QueryTooExpensive`.
         ``last`` is the newest sample of the group. ``increase`` sums the growth of each series
         between its samples in the range (a fall is a reset to zero), counted in the step of the
-        later sample; ``rate`` divides it by the seconds of the range or step. ``quantile`` 0 to 1,
-        linearly interpolated between samples. ``stddev`` of the population; NaN where a value is
-        not finite or over 1e150.
+        later sample; ``rate`` divides it by the seconds of the range or step. Neither estimates
+        what lies beyond the samples, as PromQL's do. ``quantile`` 0 to 1, linearly interpolated
+        between samples, NaN below all numbers; exact for histograms and summaries too, whose
+        observations are samples. ``stddev`` of the population; NaN where a value is not finite or
+        over 1e150.
         """
         with self._projector.reading(self._timeout_s) as reader:
             return query_aggregate.aggregate(

@@ -31,6 +31,9 @@ _SUMMARY = f"""
 _STEP = "at_ms - ((at_ms % $step_ms) + $step_ms) % $step_ms"
 """The start of a sample's step: floor division, before 1970 too."""
 
+_QUANTILE = "quantile_cont(if(isnan(value), '-inf'::DOUBLE, value), $quantile)"
+"""As PromQL's: NaN counts as less than every number. DuckDB has it above them all."""
+
 _VALUES: Mapping[str, str] = {
     "avg": "avg(value)",
     "sum": "sum(value)",
@@ -40,7 +43,8 @@ _VALUES: Mapping[str, str] = {
     "last": "arg_max(value, at_ms::HUGEINT * $ranks + rank)",
     # DuckDB gives 0 for one NaN, and for values whose squares overflow.
     "stddev": "CASE WHEN bool_and(abs(value) < 1e150) THEN stddev_pop(value) ELSE 'nan' END",
-    "quantile": "quantile_cont(value, $quantile)",
+    "quantile": f"CASE WHEN bool_or(isnan(value)) AND {_QUANTILE} = '-inf' THEN 'nan' "
+    f"ELSE {_QUANTILE} END",
 }
 
 _GROWTH = f"""(
@@ -50,6 +54,10 @@ _GROWTH = f"""(
         SELECT grp, at_ms, value,
             lag(value) OVER (PARTITION BY series_id ORDER BY at_ms) AS before
         {_CHOSEN}))"""  # noqa: S608  (constant text only)
+
+
+_Steps = dict[int, list[tuple[int, float]]]
+"""By number of group: start and value of each step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +94,12 @@ class _Asking:
     chosen: Any
 
     def ask(
-        self, step: str, more: Mapping[str, object], *, limit: int, seconds: float
+        self, step: str, more: Mapping[str, object], *, limit: int
     ) -> tuple[Ints, Ints, Floats]:
-        """Group number, start of step and value, ordered; every SQL text here is a constant."""
+        """Group number, start of step and value (of rates the growth), ordered.
+
+        Every SQL text here is a constant.
+        """
         if self.function in ("rate", "increase"):
             what = f"{step} AS t, coalesce(sum(growth), 0) AS value FROM {_GROWTH}"
         else:
@@ -97,10 +108,7 @@ class _Asking:
         params = {**self.params, **more, "limit": limit}
         used = {name: value for name, value in params.items() if f"${name}" in sql}
         rows = self.reader.table(sql, used, chosen=self.chosen)
-        value = _floats(rows, "value")
-        if self.function == "rate":
-            value = value / seconds if seconds else np.zeros_like(value)
-        return rows.column("grp").to_numpy(), rows.column("t").to_numpy(), value
+        return rows.column("grp").to_numpy(), rows.column("t").to_numpy(), _floats(rows, "value")
 
 
 def aggregate(
@@ -132,12 +140,18 @@ def aggregate(
         groups = [replace(groups[0], labels=_common(series, choice, selection))]
     params |= {"quantile": quantile, "ranks": len(matched.ids)}
     asking = _Asking(reader, function, params, choice.table(np.isin(choice.grp, numbers)))
-    seconds = (selection.end_ms - selection.start_ms) / 1000
-    values = _range_values(asking, groups, numbers, seconds)
-    steps: dict[int, list[tuple[int, float]]] = {}
+    steps: _Steps = {}
     if step_ms is not None:
         steps = _steps(asking, step_ms, len(groups) * points_max)
         _check_steps(steps, points_max)
+    values = _range_values(asking, groups, numbers, steps)
+    if function == "rate":
+        span_ms = selection.end_ms - selection.start_ms
+        values = {number: _a_second(value, span_ms) for number, value in values.items()}
+        steps = {
+            number: [(at_ms, _a_second(value, step_ms or 0)) for at_ms, value in points]
+            for number, points in steps.items()
+        }
     done = tuple(
         replace(group, value=values[number], points=tuple(steps.get(number, ())))
         for number, group in zip(numbers, groups, strict=True)
@@ -154,7 +168,7 @@ def _check(function: str, quantile: float | None, step_ms: int | None) -> None:
         raise InputError(f"step is {step_ms} ms; it must be above 0")
 
 
-def _check_steps(steps: Mapping[int, Sequence[object]], points_max: int) -> None:
+def _check_steps(steps: _Steps, points_max: int) -> None:
     most = max(map(len, steps.values()), default=0)
     if most > points_max:
         raise QueryTooExpensive(
@@ -243,7 +257,7 @@ def _floats(series: Any, name: str) -> Floats:
 
 
 def _range_values(
-    asking: _Asking, groups: Sequence[Group], numbers: Sequence[int], seconds: float
+    asking: _Asking, groups: Sequence[Group], numbers: Sequence[int], steps: _Steps
 ) -> dict[int, float]:
     match asking.function:
         case "sum":
@@ -252,22 +266,26 @@ def _range_values(
             values = [float(group.count) for group in groups]
         case "avg" | "min" | "max" | "last":
             values = [float(getattr(group, asking.function)) for group in groups]
+        case "rate" | "increase" if steps:  # to find it costs as much as all the rest
+            values = [sum(value for _, value in steps[number]) for number in numbers]
         case _:
-            found = asking.ask("0::BIGINT", {}, limit=len(groups), seconds=seconds)
+            found = asking.ask("0::BIGINT", {}, limit=len(groups))
             return dict(zip(found[0].tolist(), found[2].tolist(), strict=True))
     return dict(zip(numbers, values, strict=True))
 
 
-def _steps(asking: _Asking, step_ms: int, limit: int) -> dict[int, list[tuple[int, float]]]:
-    grp, at_ms, value = asking.ask(
-        _STEP, {"step_ms": step_ms}, limit=limit + 1, seconds=step_ms / 1000
-    )
+def _a_second(growth: float, span_ms: int) -> float:
+    return growth / (span_ms / 1000) if span_ms else 0.0
+
+
+def _steps(asking: _Asking, step_ms: int, limit: int) -> _Steps:
+    grp, at_ms, value = asking.ask(_STEP, {"step_ms": step_ms}, limit=limit + 1)
     if len(grp) > limit:
         raise QueryTooExpensive(
             f"more than {limit} steps of all groups have samples: ask for a larger step, a "
             "shorter range or fewer groups"
         )
-    steps: dict[int, list[tuple[int, float]]] = {}
+    steps: _Steps = {}
     for number, start, one in zip(grp.tolist(), at_ms.tolist(), value.tolist(), strict=True):
         steps.setdefault(number, []).append((start, one))
     return steps

@@ -24,7 +24,7 @@ class _Deadline:
         self._lock = threading.Lock()
         self._over = False
         self._expired = False
-        self._timer = threading.Timer(timeout_s, self._expire)
+        self._timer = threading.Timer(timeout_s, self.expire)
         self._timer.daemon = True
         self._timer.start()
 
@@ -42,7 +42,7 @@ class _Deadline:
         with self._lock:
             self._over = True
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         with self._lock:
             self._expired = True
             if not self._over:
@@ -66,6 +66,10 @@ class Reader:
         """Whether the time is over: what is asked from now on is refused."""
         return self._deadline.expired
 
+    def expire(self) -> None:
+        """The time is over now; from any thread."""
+        self._deadline.expire()
+
     def table(self, sql: str, params: Params | None = None, **given: Any) -> Any:
         """The result as an Arrow table; ``given`` Arrow tables are visible under their names."""
         self._deadline.check()
@@ -86,6 +90,35 @@ class Reader:
         """The result in Arrow record batches of about ``rows``; ask nothing else meanwhile."""
         self._deadline.check()
         yield from self._connection.sql(sql).to_arrow_reader(rows)
+
+
+class Ending:
+    """Lets whoever asked end what another thread reads for him."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reader: Reader | None = None
+        self.ended = False
+
+    def end(self) -> None:
+        """Ends what is read, and what would be read later; from any thread, any number of times."""
+        with self._lock:
+            self.ended = True
+            if self._reader is not None:
+                self._reader.expire()
+
+    @contextmanager
+    def ends(self, reader: Reader) -> Iterator[None]:
+        """For the length of the block `end` is the end of this reader's time."""
+        with self._lock:
+            self._reader = reader
+            if self.ended:
+                reader.expire()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reader = None
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from streams.domain import repeats
 from streams.domain.repeats import Seen
 from streams.errors import PoisonError
 from streams.events.batch import MetricBatch, take
-from streams.events.catalogue import POINTS
 from streams.events.slices import slices_of
+from streams.events.topics import POINTS
 from streams.log.protocol import Record
 
 Requests = Mapping[int, Seen]

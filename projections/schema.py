@@ -11,11 +11,71 @@ absorbed of each processor and partition.
 of the points' topic; ``minute`` (Unix minutes) and ``shard`` of its first sight, ``number`` in the
 order of those. ``request_streams``, ``request_clocks``: the rest of `streams.domain.repeats.Seen`.
 All three are empty where the log itself refuses repeats.
+
+The tables about alerts (`ALERT_TABLES`) hold the facts of ``alerts.events`` as they were told, each
+with its ``log_offset`` there. ``rules``, ``alerts``: what stands now; an inactive alert has no row.
+``began``: the offset of the transition with which the alert's episode began. ``fired_ms``: when it
+fired in this episode, 0 for never. ``rule``, ``silence``, ``fact``, ``labels``, ``annotations`` are
+JSON. ``rule_ids``, ``fingerprints``: of the alerts that a notification names, one each.
 """
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
+
+_ALERT_TABLES = (
+    """CREATE TABLE rules (
+        rule_id VARCHAR NOT NULL, name VARCHAR NOT NULL, version BIGINT NOT NULL,
+        enabled BOOLEAN NOT NULL, changed_ms BIGINT NOT NULL, changed_by VARCHAR NOT NULL,
+        rule VARCHAR NOT NULL)""",
+    """CREATE TABLE rule_changes (
+        log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, name VARCHAR NOT NULL,
+        version BIGINT NOT NULL, change VARCHAR NOT NULL, at_ms BIGINT NOT NULL,
+        actor VARCHAR NOT NULL, causation_id VARCHAR NOT NULL, rule VARCHAR NOT NULL)""",
+    """CREATE TABLE alerts (
+        fingerprint VARCHAR NOT NULL, rule_id VARCHAR NOT NULL, version BIGINT NOT NULL,
+        name VARCHAR NOT NULL, severity VARCHAR NOT NULL, state VARCHAR NOT NULL,
+        labels VARCHAR NOT NULL, annotations VARCHAR NOT NULL, value DOUBLE,
+        active_ms BIGINT NOT NULL, since_ms BIGINT NOT NULL, began BIGINT NOT NULL,
+        fired_ms BIGINT NOT NULL, reason VARCHAR NOT NULL, log_offset BIGINT NOT NULL)""",
+    """CREATE TABLE transitions (
+        log_offset BIGINT NOT NULL, fingerprint VARCHAR NOT NULL, rule_id VARCHAR NOT NULL,
+        version BIGINT NOT NULL, name VARCHAR NOT NULL, severity VARCHAR NOT NULL,
+        state_before VARCHAR NOT NULL, state_after VARCHAR NOT NULL, at_ms BIGINT NOT NULL,
+        active_ms BIGINT NOT NULL, labels VARCHAR NOT NULL, annotations VARCHAR NOT NULL,
+        value DOUBLE, reason VARCHAR NOT NULL, seen BIGINT[] NOT NULL,
+        causation_id VARCHAR NOT NULL)""",
+    """CREATE TABLE evaluations (
+        log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, version BIGINT NOT NULL,
+        kind VARCHAR NOT NULL, at_ms BIGINT NOT NULL, reason VARCHAR NOT NULL)""",
+    """CREATE TABLE alert_actions (
+        log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL,
+        kind VARCHAR NOT NULL, at_ms BIGINT NOT NULL, actor VARCHAR NOT NULL,
+        comment VARCHAR NOT NULL)""",
+    """CREATE TABLE notifications (
+        log_offset BIGINT NOT NULL, notification_id VARCHAR NOT NULL, receiver VARCHAR NOT NULL,
+        status VARCHAR NOT NULL, reason VARCHAR NOT NULL, at_ms BIGINT NOT NULL,
+        labels VARCHAR NOT NULL, rule_ids VARCHAR[] NOT NULL, fingerprints VARCHAR[] NOT NULL,
+        left_out BIGINT NOT NULL, outcome VARCHAR NOT NULL, outcome_ms BIGINT)""",
+    """CREATE TABLE notification_attempts (
+        log_offset BIGINT NOT NULL, notification_id VARCHAR NOT NULL, receiver VARCHAR NOT NULL,
+        attempt BIGINT NOT NULL, kind VARCHAR NOT NULL, at_ms BIGINT NOT NULL,
+        again BOOLEAN NOT NULL, detail VARCHAR NOT NULL, retry_ms BIGINT)""",
+    """CREATE TABLE suppressions (
+        log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL,
+        at_ms BIGINT NOT NULL, cause VARCHAR NOT NULL, caused_by VARCHAR NOT NULL,
+        reason VARCHAR NOT NULL)""",
+    """CREATE TABLE silences (
+        silence_id VARCHAR NOT NULL, log_offset BIGINT NOT NULL, at_ms BIGINT NOT NULL,
+        actor VARCHAR NOT NULL, starts_ms BIGINT NOT NULL, ends_ms BIGINT NOT NULL,
+        expired_ms BIGINT, expired_by VARCHAR NOT NULL, silence VARCHAR NOT NULL)""",
+    """CREATE TABLE command_answers (
+        causation_id VARCHAR NOT NULL, log_offset BIGINT NOT NULL, at_ms BIGINT NOT NULL,
+        kind VARCHAR NOT NULL, fact VARCHAR NOT NULL)""",
+)
+
+ALERT_TABLES = tuple(statement.split()[2] for statement in _ALERT_TABLES)
+"""Their names."""
 
 TABLES = (
     """CREATE TABLE meta (version INTEGER NOT NULL, log_id VARCHAR NOT NULL)""",
@@ -46,6 +106,7 @@ TABLES = (
         min DOUBLE NOT NULL, max DOUBLE NOT NULL, first DOUBLE NOT NULL, last DOUBLE NOT NULL,
         first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, increase DOUBLE NOT NULL,
         bins INTEGER[] NOT NULL, bin_counts BIGINT[] NOT NULL)""",
+    *_ALERT_TABLES,
     """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0), ('repeats', 0)""",
 )
 

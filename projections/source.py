@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import ALERTS, POINTS, WINDOWS
 from streams.log.protocol import Record
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
-TOPICS = (POINTS, WINDOWS)
+TOPICS = (POINTS, WINDOWS, ALERTS)
 """What the projection folds."""
 
 

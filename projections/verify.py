@@ -28,6 +28,7 @@ from projections.hashing import (
 )
 from projections.reading import Reader, reading
 from projections.rebuild import Progress, Rebuilt, read_ahead
+from projections.schema import ALERT_TABLES
 from projections.source import Partition, SourceLog
 from streams.errors import ProjectionError
 
@@ -87,6 +88,7 @@ def projection_hashes(reader: Reader) -> Hashes:
                 reader, "request_streams", ("partition", "number", "moved")
             ),
             "request_clocks": _hash_clocks(reader),
+            **{table: _hash_whole(reader, table) for table in ALERT_TABLES},
         },
     )
 
@@ -190,6 +192,15 @@ def _hash_requests(reader: Reader, table: str, numbers: tuple[str, ...]) -> Tabl
 def _hash_clocks(reader: Reader) -> TableHash:
     rows = reader.table("SELECT * FROM request_clocks")
     return hash_rows([words(column.to_numpy()) for column in rows.columns], [])
+
+
+def _hash_whole(reader: Reader, table: str) -> TableHash:
+    """Of every cell, as Python writes it: `repr` tells NaN, NULL, -0.0 and all digits apart."""
+    total = TableHash()
+    for rows in _batches(reader, f"SELECT * FROM {table}"):  # noqa: S608
+        columns = [column.to_pylist() for column in rows.columns]
+        total += hash_rows([], [text_words(map(repr, zip(*columns, strict=True)))])
+    return total
 
 
 def _hash_lists(*columns: Any) -> Words:

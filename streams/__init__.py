@@ -12,6 +12,8 @@ As the data flows::
   promql         the query language over any source of series: pure, too
   processors     folds over one partition: the clock, windows, dead letters
   runners        what drives the processors
+  notifications  the effects that tell somebody outside
+  commanding     appends commands, each once
   delivery       records to Kafka until each is acknowledged
   outflow        what a producer has taken and not yet delivered
   producer       for programs that send metrics straight to Kafka

@@ -35,6 +35,9 @@ from streams.setting_kinds import (
 
 LOG_FILE = "logfire_mcp.db"
 
+OWN_TOPICS = ("metrics.", "rules.", "alerts.", "commands", "deadletter", "meta", "requests")
+"""How the names of the log's own topics begin where they have no prefix."""
+
 
 class Settings(BaseModel):
     """Everything that can be set. Made by `load_settings`."""
@@ -96,6 +99,17 @@ class Settings(BaseModel):
         "seconds between measurements of this machine; 0 turns them off",
         ge=0,
         le=DAY_S,
+    )
+    alert_evaluation_interval_s: int | None = setting(
+        None,
+        "ALERT_EVALUATION_INTERVAL",
+        "seconds between evaluations of a rule that does not say otherwise; by default each tick",
+        ge=1,
+        le=DAY_S,
+    )
+    alert_receivers: str | None = secret(
+        "ALERT_RECEIVERS",
+        "the file (TOML or JSON) of receivers, routes and mute times of alerts; or JSON itself",
     )
     log_level: Level = setting("INFO", "LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR or CRITICAL")
     series_max: PositiveInt = setting(
@@ -219,7 +233,6 @@ class Settings(BaseModel):
     grafana_api_key: Token | None = secret("GRAFANA_API_KEY")
     health_check_interval_s: PositiveInt | None = setting(None, "HEALTH_CHECK_INTERVAL")
     health_check_timeout_s: PositiveInt | None = setting(None, "HEALTH_CHECK_TIMEOUT")
-    alert_evaluation_interval_s: PositiveInt | None = setting(None, "ALERT_EVALUATION_INTERVAL")
 
     def check_exposure(self) -> Self:
         """`ConfigError` where others could reach a server that asks for no token."""
@@ -239,7 +252,7 @@ class Settings(BaseModel):
                     f"INGEST_TOPICS is {topic}, and KAFKA_BOOTSTRAP_SERVERS is not set: ingest "
                     "topics are Kafka's"
                 )
-            own = kafka.prefix or ("metrics.", "deadletter", "meta", "requests")
+            own = kafka.prefix or OWN_TOPICS
             if topic.name.startswith(own):
                 raise ConfigError(
                     f"INGEST_TOPICS has {topic.name}; valid: names that begin otherwise than the "
@@ -290,7 +303,7 @@ def load_settings(
 
     Raises `ConfigError` with every problem, also where `Settings.check_exposure` finds one.
     """
-    variables = {**_read_dotenv(dotenv_path), **{k: v for k, v in environ.items() if v}}
+    variables = all_variables(environ, dotenv_path)
     fields: dict[str, Any] = {
         name: variables[_variable(name)]
         for name in Settings.model_fields
@@ -304,6 +317,11 @@ def load_settings(
     if "db_path" not in settings.model_fields_set:
         settings = settings.model_copy(update={"db_path": settings.data_dir / LOG_FILE})
     return settings.check_exposure()
+
+
+def all_variables(environ: Mapping[str, str], dotenv_path: Path | None) -> dict[str, str]:
+    """Those that are set, the file's beneath the environment's; for what settings refer to, too."""
+    return {**_read_dotenv(dotenv_path), **{k: v for k, v in environ.items() if v}}
 
 
 def settings_table() -> list[tuple[str, str, str]]:

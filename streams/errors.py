@@ -10,6 +10,7 @@
     │   └── QueryError         an expression that cannot be evaluated (422)
     │       ├── QuerySyntaxError   it is not PromQL, or not supported (400)
     │       ├── QueryTooLarge      it costs more than a stated limit (422)
+    │       │   └── TooLargeAtOnce     fewer of its steps at once may be affordable
     │       └── QueryCancelled     whoever asked no longer waits (503)
     ├── Overloaded             not now; carries ``retry_after_s`` (HTTP 429 or 503)
     │   └── NotCaughtUp        a read asked for a position that is not projected yet
@@ -77,6 +78,10 @@ class QuerySyntaxError(QueryError):
 
 class QueryTooLarge(QueryError):
     """A query over one of its counted limits; the message says which and how to ask for less."""
+
+
+class TooLargeAtOnce(QueryTooLarge):
+    """It would hold too much at once; fewer of its steps at once may be affordable."""
 
 
 class QueryCancelled(QueryError):

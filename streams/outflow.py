@@ -12,9 +12,10 @@ from uuid import uuid4
 from streams.delivery import Delivery, Outbound
 from streams.errors import LogUnavailable
 from streams.events.batch import BYTES_MAX, Index, MetricBatch, split_batch
-from streams.events.catalogue import POINTS, Envelope, Event, MetricsCollected
+from streams.events.catalogue import Envelope, Event, MetricsCollected
 from streams.events.codec import encode
 from streams.events.slices import SLICES_HEADER, Slice, encode_slices, numbered_key
+from streams.events.topics import POINTS
 from streams.ingest.outgoing import Columns, Outgoing, Partitioned, Series
 from streams.ingest.series_limits import SOURCE_MAX
 from streams.log.kafka_config import KafkaConfig

@@ -15,6 +15,7 @@ import numpy as np
 
 from streams.errors import InputError, LogfireMcpError, Overloaded, ProjectionError, QueryError
 from streams.promql.answer import Answer
+from streams.promql.frames import Floats
 
 NOTES_MAX = 10
 """Warnings, and infos, that an answer tells."""
@@ -83,9 +84,10 @@ def encode_answer(answer: Answer, at_ms: int) -> Reply:
 def _result(answer: Answer, at_ms: int) -> bytes:
     if answer.kind == "string":
         return b"[" + time_text(at_ms).encode() + b"," + _encode(answer.text) + b"]"
-    pairs = _pairs(answer)
     if answer.kind == "scalar":
-        return pairs[0].encode()
+        text = number_text(float(answer.value[0]), exponents=False)
+        return f'[{time_text(at_ms)},"{text}"]'.encode()
+    pairs = _pairs(answer)
     rows = []
     key, opened, closed = (
         ('"value":', "", "") if answer.kind == "vector" else ('"values":', "[", "]")
@@ -101,9 +103,23 @@ def _result(answer: Answer, at_ms: int) -> bytes:
 def _pairs(answer: Answer) -> list[str]:
     times = {at_ms: time_text(at_ms) for at_ms in np.unique(answer.at_ms).tolist()}
     return [
-        f'[{times[at_ms]},"{number_text(value)}"]'
-        for at_ms, value in zip(answer.at_ms.tolist(), answer.value.tolist(), strict=True)
+        f'[{times[at_ms]},"{text}"]'
+        for at_ms, text in zip(answer.at_ms.tolist(), _number_texts(answer.value), strict=True)
     ]
+
+
+def _number_texts(value: Floats) -> list[str]:
+    """`number_text` of each, a third faster: most are as Python tells them, or nearly."""
+    texts = list(map(repr, value.tolist()))
+    size = np.abs(value)
+    usual = (size == 0) | ((size >= 1e-4) & (size < 1e16))
+    with np.errstate(invalid="ignore"):  # NaN
+        whole = usual & (value == np.floor(value))
+    for row in np.flatnonzero(whole).tolist():
+        texts[row] = texts[row][:-2]
+    for row in np.flatnonzero(~usual).tolist():
+        texts[row] = number_text(float(value[row]))
+    return texts
 
 
 def time_text(at_ms: int) -> str:
@@ -117,11 +133,14 @@ def time_text(at_ms: int) -> str:
     return f"{sign}{seconds}.{rest:03d}" if rest else f"{sign}{seconds}"
 
 
-def number_text(value: float) -> str:
-    """The shortest digits that read back the same, without an exponent from 1e-6 to 1e21.
+def number_text(value: float, *, exponents: bool = True) -> str:
+    """The shortest digits that read back the same. ``exponents``: with one below 1e-6 and from
+    1e21, as samples have it; scalars never do.
 
     >>> [number_text(v) for v in (1.0, 0.00001, 1e20, 1e21, 1e-7, -0.0, float("inf"))]
     ['1', '0.00001', '100000000000000000000', '1e+21', '1e-07', '-0', '+Inf']
+    >>> number_text(1e-7, exponents=False)
+    '0.0000001'
     """
     if math.isnan(value):
         return "NaN"
@@ -130,6 +149,6 @@ def number_text(value: float) -> str:
     text = repr(value)
     if "e" not in text:
         return text.removesuffix(".0")
-    if 1e-6 <= abs(value) < 1e21:
+    if not exponents or 1e-6 <= abs(value) < 1e21:
         return format(Decimal(text), "f")
     return text

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from mcp_api.prometheus_api import alerting
 from mcp_api.prometheus_api.encoding import TRUNCATED, Reply, encode_answer
 from mcp_api.prometheus_api.parameters import Parameters, invalid
 from mcp_api.prometheus_api.syntax_json import formatted, tree_json
+from projections.alert_queries import AlertQueries
 from projections.promql_queries import LIMITS, LOOKBACK_MS_MAX, PromqlQueries
 from streams.errors import InputError, QuerySyntaxError, QueryTooLarge
 from streams.events.batch import AT_MS_MAX, AT_MS_MIN
@@ -20,10 +22,15 @@ from streams.promql.answer import Answer
 SPOKEN_VERSION = "3.8.0"
 """Of Prometheus: whose expressions and answers these are; clients choose by it what they ask."""
 
+QUERY_LIMITS = replace(LIMITS, steps_max=LIMITS.steps_max + 1)
+"""A range has 11,000 steps after its first point, as in Prometheus; Grafana asks for all."""
+
 SERIES_MAX = 100_000
 NAMES_MAX = 100_000
 SAMPLES_MAX = 1_000_000
 """In one answer: about 30 MB of JSON."""
+SELECTORS_MAX = 100
+"""In one request: each is looked for among all series."""
 CARDINALITY_DEFAULT, CARDINALITY_MAX = 10, 10_000
 
 
@@ -33,6 +40,7 @@ class Asked:
     whatever it asks for."""
 
     queries: PromqlQueries
+    alerts: AlertQueries
     parameters: Parameters
     now_ms: int
     timeout_s: float
@@ -50,12 +58,17 @@ class Asked:
             raise invalid("lookback_delta", "it must be positive, and at most a year")
         return asked
 
+    def selectors(self) -> Sequence[str]:
+        """Each ``match[]``."""
+        asked = self.parameters.all("match[]")
+        if len(asked) > SELECTORS_MAX:
+            raise invalid("match[]", f"there are {len(asked)}, at most {SELECTORS_MAX} are taken")
+        return asked
+
     def range_ms(self) -> tuple[int, int]:
-        """``start`` and ``end``, by default of all time."""
+        """``start`` and ``end``, by default of all time; nothing lies in one that ends first."""
         start_ms = self.parameters.time_ms("start", AT_MS_MIN)
         end_ms = self.parameters.time_ms("end", AT_MS_MAX)
-        if end_ms < start_ms:
-            raise invalid("end", "end timestamp must not be before start time")
         return max(start_ms, AT_MS_MIN), min(end_ms, AT_MS_MAX)
 
 
@@ -83,9 +96,10 @@ def query_range(asked: Asked) -> Reply:
         raise invalid("step", 'cannot parse "" to a valid duration')
     if step_ms <= 0:
         raise invalid("step", "zero or negative steps are not accepted; try a positive number")
-    if (end_ms - start_ms) // step_ms + 1 > LIMITS.steps_max:
+    steps_max = QUERY_LIMITS.steps_max
+    if (end_ms - start_ms) // step_ms + 1 > steps_max:
         raise InputError(
-            f"exceeded maximum resolution of {LIMITS.steps_max:,} points per series; "
+            f"exceeded maximum resolution of {steps_max:,} points per timeseries; "
             "try a larger step",
             field="step",
         )
@@ -104,7 +118,7 @@ def query_range(asked: Asked) -> Reply:
 
 def series(asked: Asked) -> Reply:
     """The series that selectors mean."""
-    selectors = asked.parameters.all("match[]")
+    selectors = asked.selectors()
     if not selectors:
         raise InputError("no match[] parameter provided", field="match[]")
     limit = asked.parameters.limit("limit", SERIES_MAX)
@@ -122,7 +136,7 @@ def labels(asked: Asked) -> Reply:
     start_ms, end_ms = asked.range_ms()
     with _blaming("match[]"):
         names = asked.queries.labels(
-            asked.parameters.all("match[]"),
+            asked.selectors(),
             start_ms,
             end_ms,
             limit=limit,
@@ -141,7 +155,7 @@ def label_values(asked: Asked) -> Reply:
     with _blaming("match[]"):
         values = asked.queries.label_values(
             name,
-            asked.parameters.all("match[]"),
+            asked.selectors(),
             start_ms,
             end_ms,
             limit=limit,
@@ -176,8 +190,10 @@ def targets(asked: Asked) -> Reply:  # noqa: ARG001 - every endpoint takes what 
 
 
 def query_exemplars(asked: Asked) -> Reply:
-    """None are kept; the expression is looked at all the same."""
-    asked.range_ms()
+    """None are kept; what is asked is looked at all the same."""
+    start_ms, end_ms = asked.range_ms()
+    if end_ms < start_ms:
+        raise invalid("end", "end timestamp must not be before start timestamp")
     with _blaming("query"):
         tree_json(asked.parameters.text("query"), LIMITS)
     return Reply.of([])
@@ -244,6 +260,8 @@ ENDPOINTS: Mapping[str, Callable[[Asked], Reply]] = {
     "label/{name}/values": label_values,
     "metadata": metadata,
     "targets": targets,
+    "rules": alerting.rules,
+    "alerts": alerting.alerts,
     "status/buildinfo": buildinfo,
     "status/tsdb": tsdb,
 }

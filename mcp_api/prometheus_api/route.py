@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from mcp_api.asgi import JSON, Headers, Receive, Scope, Send, header, send_bytes
 from mcp_api.prometheus_api.encoding import Reply, failure, failure_of, success
 from mcp_api.prometheus_api.parameters import Parameters
+from projections.alert_queries import AlertQueries
 from projections.projector import Projector
-from streams.errors import InputError, LogfireMcpError, Overloaded
+from projections.reading import Ending
+from streams.errors import InputError, LogfireMcpError, Overloaded, QueryCancelled
 from streams.log.wall_clock import wall_clock_ms
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,7 +37,15 @@ POSTED = frozenset(
 """Names of paths that take a form as well; the others take GET only."""
 
 LABEL_VALUES = "label/{name}/values"
-PATHS = POSTED | {LABEL_VALUES, "metadata", "targets", "status/buildinfo", "status/tsdb"}
+PATHS = POSTED | {
+    LABEL_VALUES,
+    "metadata",
+    "targets",
+    "rules",
+    "alerts",
+    "status/buildinfo",
+    "status/tsdb",
+}
 
 
 class PrometheusApi:
@@ -61,10 +72,12 @@ class PrometheusApi:
             name, label = _endpoint(scope)
             scope["route"] = PREFIX + name
             parameters = await _parameters(scope, receive)
-            zipped = "gzip" in header(scope, b"accept-encoding").lower()
-            body, zipped = await self._answered(name, label, parameters, zipped=zipped)
+            zipped = _takes_gzip(header(scope, b"accept-encoding"))
+            body, zipped = await self._answered(name, label, parameters, receive, zipped=zipped)
             if zipped:
                 headers += ((b"content-encoding", b"gzip"),)
+        except QueryCancelled:  # who asked is gone
+            return
         except _Refused as refused:
             status, body = refused.status, failure(refused.kind, refused.message)
             headers += refused.headers
@@ -82,20 +95,23 @@ class PrometheusApi:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answered(
-        self, name: str, label: str, parameters: Parameters, *, zipped: bool
+        self, name: str, label: str, parameters: Parameters, receive: Receive, *, zipped: bool
     ) -> tuple[bytes, bool]:
         if self._asked >= QUERIES_AT_ONCE + QUERIES_WAITING_MAX:
             raise Overloaded(
                 f"{QUERIES_WAITING_MAX} queries wait already; ask again in a second", status=503
             )
         now_ms = self._clock()
+        ending = Ending()
 
         def answered() -> tuple[bytes, bool]:
-            body = success(self._reply(name, label, parameters, now_ms))
+            body = success(self._reply(name, label, parameters, now_ms, ending))
             if zipped and len(body) >= COMPRESSED_FROM_BYTES:
                 return gzip.compress(body, COMPRESSION_LEVEL, mtime=0), True
             return body, False
 
+        left = asyncio.ensure_future(_left(receive))
+        left.add_done_callback(lambda _: ending.end())
         self._asked += 1
         try:
             async with asyncio.timeout(self._call_s):
@@ -103,14 +119,25 @@ class PrometheusApi:
                 return await loop.run_in_executor(self._threads, answered)
         finally:
             self._asked -= 1
+            left.cancel()  # which ends what still runs
 
-    def _reply(self, name: str, label: str, parameters: Parameters, now_ms: int) -> Reply:
+    def _reply(
+        self, name: str, label: str, parameters: Parameters, now_ms: int, ending: Ending
+    ) -> Reply:
         # Late: a server that nobody asks in PromQL does without the engine in memory.
-        from mcp_api.prometheus_api.endpoints import ENDPOINTS, Asked
+        from mcp_api.prometheus_api.endpoints import ENDPOINTS, QUERY_LIMITS, Asked
         from projections.promql_queries import PromqlQueries
 
-        queries = PromqlQueries(self._projector, timeout_s=self._call_s)
-        return ENDPOINTS[name](Asked(queries, parameters, now_ms, self._call_s, label))
+        queries = PromqlQueries(
+            self._projector, timeout_s=self._call_s, limits=QUERY_LIMITS, ending=ending
+        )
+        alerts = AlertQueries(self._projector, timeout_s=self._call_s)
+        return ENDPOINTS[name](Asked(queries, alerts, parameters, now_ms, self._call_s, label))
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Of an ``Accept-Encoding``: gzip is named, not refused by ``;q=0``."""
+    return re.search(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", accepted, re.I) is not None
 
 
 class _Refused(Exception):
@@ -131,6 +158,12 @@ def _endpoint(scope: Scope) -> tuple[str, str]:
     if scope["method"] == "POST" and name not in POSTED:
         raise _Refused(405, "bad_data", "this path takes GET only", ((b"allow", b"GET, HEAD"),))
     return name, label
+
+
+async def _left(receive: Receive) -> None:
+    """Returns when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _parameters(scope: Scope, receive: Receive) -> Parameters:

@@ -50,7 +50,7 @@ def _node(node: grammar.Expr) -> dict[str, Any]:
         case grammar.UnaryExpr():
             return {"type": "unaryExpr", "op": "-", "expr": _node(node.expr)}
         case grammar.NumberLiteral():
-            return {"type": "numberLiteral", "val": number_text(node.val)}
+            return {"type": "numberLiteral", "val": number_text(node.val, exponents=False)}
         case grammar.StringLiteral():
             return {"type": "stringLiteral", "val": node.val}
         case grammar.VectorSelector():

@@ -2,6 +2,8 @@
 
 In the order in which a call passes them:
 
+  tool_spec          what a spec is made of
+  alert_specs        the specs of the tools of alerts
   specs              names, descriptions, JSON Schemas and annotations of the tools
   toolbox            a tool's name and arguments in, an answer out
   arguments          checks arguments against the specs
@@ -10,9 +12,20 @@ In the order in which a call passes them:
   selection          metric, tags and times to a selection of samples
   collect            collect_metrics: points to the edge
   question           a query_metrics question, parsed
-  query              its answer: a value, a summary and points a group
+  expression         the PromQL expression of its points
+  results            groups as an answer that fits
+  query              the answer: a value, a summary and points a group
   promql             its answer to a PromQL expression
   discover           query_metrics' other operations: names, tags, a metric described
+  rule_arguments     a rule as callers write and read it
+  commanded          a command sent once, and its answer
+  alert_parts        what the tools of alerts work with
+  alert_lint         what is probably wrong with a rule
+  create_alert       create_alert: the rule as a command, or a dry run
+  manage_alerts      manage_alerts: list, change, silence, explain
+  ledger             who made a rule, why it fired, who was told
+  dry_run            what a rule would have done in the past
+  alert_text         short text about alerts
   why_empty          why nothing was found, and what to ask instead
   chart              the picture beside the numbers
   export             export_metrics: inline, or a link to a stream

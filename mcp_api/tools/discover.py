@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_api.tools.answer import ToolAnswer
-from mcp_api.tools.query import ANSWER_CHARS_MAX
+from mcp_api.tools.results import ANSWER_CHARS_MAX
 from mcp_api.tools.text import metrics_text, tags_answer_text
 from mcp_api.tools.times import iso
 from mcp_api.tools.values import as_of_content, json_chars

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from streams.errors import InputError
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS
 from streams.log.protocol import Position
 
 Offsets = Mapping[tuple[str, int], int]

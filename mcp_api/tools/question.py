@@ -79,7 +79,7 @@ def parse_question(arguments: Mapping[str, Any], now_ms: int) -> Question:
         function=function,
         quantile=quantile,
         group_by=group_by or None,
-        step_ms=_step_ms(arguments, selection),
+        step_ms=step_ms_of(arguments, selection.start_ms, selection.end_ms),
         points_asked="step" in arguments or "max_points" in arguments,
         limit=int(arguments.get("limit", GROUPS_DEFAULT)),
         offset=offset,
@@ -88,14 +88,11 @@ def parse_question(arguments: Mapping[str, Any], now_ms: int) -> Question:
     )
 
 
-def _function(aggregation: str) -> tuple[Function, float | None]:
-    if aggregation.startswith("p"):
-        return "quantile", float(aggregation[1:]) / 100
-    return cast("Function", aggregation), None
+def step_ms_of(arguments: Mapping[str, Any], start_ms: int, end_ms: int) -> int:
+    """The ``step`` asked for, or the smallest round one with at most ``max_points`` (or 60) points.
 
-
-def _step_ms(arguments: Mapping[str, Any], selection: Selection) -> int:
-    start_ms, end_ms = selection.start_ms, selection.end_ms
+    `InputError` where the step makes more than ``max_points`` (or 500) points of the range.
+    """
     points_max = int(arguments.get("max_points", POINTS_DEFAULT))
     if "step" not in arguments:
         return choose_step_ms(start_ms, end_ms, points_max)
@@ -110,6 +107,12 @@ def _step_ms(arguments: Mapping[str, Any], selection: Selection) -> int:
             field="step",
         )
     return step_ms
+
+
+def _function(aggregation: str) -> tuple[Function, float | None]:
+    if aggregation.startswith("p"):
+        return "quantile", float(aggregation[1:]) / 100
+    return cast("Function", aggregation), None
 
 
 def _digest(arguments: Mapping[str, Any]) -> str:

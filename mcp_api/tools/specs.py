@@ -1,18 +1,30 @@
 """What each tool is called, takes, answers and promises; the transports list exactly these.
 
 Definitions are read by models at every conversation's start, so they are short: all together at
-most 3,000 tokens (a test measures).
+most 4,500 tokens (a test measures).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
-from mcp_api.tools.times import TIME_FORMS
-
-Schema = dict[str, Any]
+from mcp_api.tools.alert_specs import CREATE_ALERT, MANAGE_ALERTS
+from mcp_api.tools.tool_spec import (
+    AS_OF,
+    COUNT,
+    END,
+    MIN_POSITION,
+    RANGE,
+    START,
+    STRING,
+    STRINGS,
+    VALUE,
+    Schema,
+    ToolSpec,
+    input_type,
+    object_type,
+    text_type,
+)
 
 EXPORT_FORMATS = ("json", "csv", "prometheus", "influx", "influxdb", "parquet")
 OPERATIONS = ("query", "list_metrics", "list_tags", "describe")
@@ -23,133 +35,73 @@ GROUPS_DEFAULT, LIMIT_MAX = 10, 100
 NAME_CHARS_MAX = 512
 TAGS_MAX = 64
 
-
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
-    """One tool. Schemas are JSON Schema (2020-12); ``example`` is one valid set of arguments.
-
-    ``read_only`` … ``open_world``: MCP's tool annotations, which hosts show and act upon.
-    """
-
-    name: str
-    title: str
-    description: str
-    input_schema: Schema
-    output_schema: Schema
-    example: Mapping[str, Any]
-    read_only: bool
-    destructive: bool
-    idempotent: bool
-    open_world: bool = False
-
-    def definition(self) -> dict[str, Any]:
-        """As MCP's ``tools/list`` shows it, with the example among the input schema's."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "description": self.description,
-            "inputSchema": {**self.input_schema, "examples": [dict(self.example)]},
-            "outputSchema": self.output_schema,
-            "annotations": {
-                "title": self.title,
-                "readOnlyHint": self.read_only,
-                "destructiveHint": self.destructive,
-                "idempotentHint": self.idempotent,
-                "openWorldHint": self.open_world,
-            },
-        }
-
-
-def _text(description: str = "", **more: object) -> Schema:
-    schema: Schema = {"type": "string", **more}
-    return {**schema, "description": description} if description else schema
-
-
-def _object(properties: Schema, required: tuple[str, ...] = (), **more: object) -> Schema:
-    schema: Schema = {"type": "object", "properties": properties, **more}
-    return {**schema, "required": list(required)} if required else schema
-
-
-def _input(properties: Schema, required: tuple[str, ...] = ()) -> Schema:
-    return _object(properties, required, additionalProperties=False)
-
-
-_STRING: Schema = {"type": "string"}
 _SUMMARY = ("min", "max", "avg", "first", "last", "change")
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-_VALUE: Schema = {"type": ["number", "string"]}
-_STRINGS: Schema = {"type": "object", "additionalProperties": _STRING}
-_AS_OF = _object({"time": {"type": ["string", "null"]}, "position": _STRING}, ("position",))
-_RANGE = _object({"start": _STRING, "end": _STRING})
-_WHY_EMPTY = _object(
+_WHY_EMPTY = object_type(
     {
-        "reason": _STRING,
-        "nearest_names": {"type": "array", "items": _STRING},
-        "data_range": _RANGE,
+        "reason": STRING,
+        "nearest_names": {"type": "array", "items": STRING},
+        "data_range": RANGE,
         "tag_values": {"type": "object"},
     },
     ("reason",),
 )
-_NAME = _text(maxLength=NAME_CHARS_MAX)
+_NAME = text_type(maxLength=NAME_CHARS_MAX)
 _TAGS: Schema = {
     "type": "object",
     "description": 'Tag filters: exact value, or "!=v", "=~regex", "!~regex" (RE2, whole value); '
     '"=v" for an exact value that begins with an operator; "" is: no such tag',
-    "additionalProperties": _text(maxLength=4_096),
+    "additionalProperties": text_type(maxLength=4_096),
     "maxProperties": TAGS_MAX,
 }
-_START = _text(f"{TIME_FORMS}; default -1h", maxLength=64)
-_END = _text("Default now", maxLength=64)
-_MIN_POSITION = _text("position of a write that the answer must include", maxLength=65_536)
 
 COLLECT = ToolSpec(
     name="collect_metrics",
     title="Collect metrics",
     description="Stores measurements durably. Bad points are refused one by one with a reason; "
     "the good ones are kept. Returns a position for min_position of reads.",
-    input_schema=_input(
+    input_schema=input_type(
         {
-            "source": _text("Who measured; becomes the tag source"),
+            "source": text_type("Who measured; becomes the tag source"),
             "metrics": {
                 "type": "array",
-                "items": _object(
+                "items": object_type(
                     {
-                        "name": _STRING,
-                        "value": _VALUE | {"description": 'Number, "NaN", "+Inf" or "-Inf"'},
+                        "name": STRING,
+                        "value": VALUE | {"description": 'Number, "NaN", "+Inf" or "-Inf"'},
                         "metric_type": {
                             "enum": ["counter", "gauge", "histogram", "summary"],
                             "description": "histogram, summary: value is one observation",
                         },
-                        "tags": _STRINGS,
+                        "tags": STRINGS,
                         "timestamp": {
                             "type": ["string", "number"],
                             "description": "ISO 8601 with offset, or Unix s; default now",
                         },
-                        "unit": _STRING,
+                        "unit": STRING,
                     },
                     ("name", "value", "metric_type"),
                 ),
             },
-            "request_id": _text("A retry with the same id counts once", maxLength=256),
+            "request_id": text_type("A retry with the same id counts once", maxLength=256),
         },
         ("source", "metrics"),
     ),
-    output_schema=_object(
+    output_schema=object_type(
         {
             "status": {"enum": ["success", "error"]},
-            "collected_count": _COUNT,
-            "source": _STRING,
-            "timestamp": _STRING,
-            "position": _STRING,
+            "collected_count": COUNT,
+            "source": STRING,
+            "timestamp": STRING,
+            "position": STRING,
             "rejected": {
                 "type": "array",
-                "items": _object({"index": _COUNT, "reason": _STRING}, ("index", "reason")),
+                "items": object_type({"index": COUNT, "reason": STRING}, ("index", "reason")),
             },
-            "rejected_count": _COUNT,
+            "rejected_count": COUNT,
             "duplicate": {"type": "boolean"},
             "truncated": {"type": "boolean"},
             "error": {"type": "object"},
-            "as_of": _AS_OF,
+            "as_of": AS_OF,
         },
         ("status", "collected_count", "source", "timestamp", "position", "rejected", "as_of"),
     ),
@@ -167,18 +119,18 @@ QUERY = ToolSpec(
     title="Query metrics",
     description="Aggregates a metric over a time range: a value, a summary and resampled points "
     "for each group of series. Discover with operation list_metrics, list_tags, describe.",
-    input_schema=_input(
+    input_schema=input_type(
         {
             "operation": {"type": "string", "enum": list(OPERATIONS), "default": "query"},
-            "metric_name": _text("For list_metrics: a part of it", maxLength=NAME_CHARS_MAX),
-            "promql": _text(
+            "metric_name": text_type("For list_metrics: a part of it", maxLength=NAME_CHARS_MAX),
+            "promql": text_type(
                 "A PromQL expression instead of metric_name, tags, aggregation and group_by",
                 maxLength=4_096,
             ),
-            "start_time": _START,
-            "end_time": _END,
+            "start_time": START,
+            "end_time": END,
             "tags": _TAGS,
-            "aggregation": _text(
+            "aggregation": text_type(
                 f"{', '.join(FUNCTIONS)}, or a percentile such as p95 or p99.9; default avg",
                 pattern=f"^({'|'.join(FUNCTIONS)}|p(100|[0-9]{{1,2}}([.][0-9]{{1,3}})?))$",
             ),
@@ -188,7 +140,7 @@ QUERY = ToolSpec(
                 "maxItems": 16,
                 "description": 'Tag names; ["*"]: each series apart; omitted: all in one',
             },
-            "step": _text("Width of a point, such as 5m; else chosen", maxLength=32),
+            "step": text_type("Width of a point, such as 5m; else chosen", maxLength=32),
             "max_points": {
                 "type": "integer",
                 "minimum": 1,
@@ -201,47 +153,47 @@ QUERY = ToolSpec(
                 "maximum": LIMIT_MAX,
                 "description": "Groups or names; default 10, or 50 names",
             },
-            "cursor": _text("next_cursor of an answer: the next groups", maxLength=200),
-            "min_position": _MIN_POSITION,
+            "cursor": text_type("next_cursor of an answer: the next groups", maxLength=200),
+            "min_position": MIN_POSITION,
             "chart": {"type": "boolean", "description": "Also a picture (PNG)"},
         }
     ),
-    output_schema=_object(
+    output_schema=object_type(
         {
             "metric_name": {"type": ["string", "null"]},
-            "promql": _STRING,
-            "aggregation": _STRING,
+            "promql": STRING,
+            "aggregation": STRING,
             "results": {
                 "type": "array",
-                "items": _object(
+                "items": object_type(
                     {
-                        "value": _VALUE,
-                        "tags": _STRINGS,
-                        "timestamp": _text("Of the last sample"),
-                        "count": _COUNT | {"description": "Samples"},
-                        "series": _COUNT,
-                        "summary": _object(dict.fromkeys(_SUMMARY, _VALUE)),
+                        "value": VALUE,
+                        "tags": STRINGS,
+                        "timestamp": text_type("Of the last sample"),
+                        "count": COUNT | {"description": "Samples"},
+                        "series": COUNT,
+                        "summary": object_type(dict.fromkeys(_SUMMARY, VALUE)),
                         "points": {
                             "type": "array",
-                            "items": {"type": "array", "prefixItems": [_STRING, _VALUE]},
+                            "items": {"type": "array", "prefixItems": [STRING, VALUE]},
                             "description": "[start of step, value]; 6 significant digits",
                         },
                     },
                     ("value", "tags", "timestamp"),
                 ),
             },
-            "query_time": _STRING,
-            "range": _object({"start": _STRING, "end": _STRING, "step": _STRING}),
-            "unit": _STRING,
-            "as_of": _AS_OF,
+            "query_time": STRING,
+            "range": object_type({"start": STRING, "end": STRING, "step": STRING}),
+            "unit": STRING,
+            "as_of": AS_OF,
             "truncated": {"type": "boolean"},
-            "next_cursor": _STRING,
-            "hint": _STRING,
-            "warnings": {"type": "array", "items": _STRING},
+            "next_cursor": STRING,
+            "hint": STRING,
+            "warnings": {"type": "array", "items": STRING},
             "why_empty": _WHY_EMPTY,
             "metrics": {"type": "array", "items": {"type": "object"}},
             "tags": {"type": "object"},
-            "total": _COUNT,
+            "total": COUNT,
         },
         ("query_time", "as_of", "truncated"),
     ),
@@ -257,7 +209,7 @@ EXPORT = ToolSpec(
     description="Raw samples as a file: inline if small, else a url to stream over HTTP. "
     "prometheus has the latest sample of each series (histogram, summary: quantiles over the "
     "range); influx is line protocol.",
-    input_schema=_input(
+    input_schema=input_type(
         {
             "format": {"type": "string", "enum": list(EXPORT_FORMATS), "default": "json"},
             "metric_names": {
@@ -266,26 +218,26 @@ EXPORT = ToolSpec(
                 "maxItems": 100,
                 "description": "Default all",
             },
-            "start_time": _START,
-            "end_time": _END,
+            "start_time": START,
+            "end_time": END,
             "tags": _TAGS,
-            "min_position": _MIN_POSITION,
+            "min_position": MIN_POSITION,
         }
     ),
-    output_schema=_object(
+    output_schema=object_type(
         {
             "format": {"enum": ["json", "csv", "prometheus", "influx", "parquet"]},
-            "metric_names": {"type": "array", "items": _STRING},
-            "row_count": _COUNT | {"description": "Rows in content, else samples selected"},
-            "skipped_count": _COUNT | {"description": "Samples that the format cannot write"},
-            "content": _STRING,
-            "url": _STRING,
-            "size_bytes": _COUNT,
-            "mime_type": _STRING,
-            "range": _RANGE,
-            "as_of": _AS_OF,
+            "metric_names": {"type": "array", "items": STRING},
+            "row_count": COUNT | {"description": "Rows in content, else samples selected"},
+            "skipped_count": COUNT | {"description": "Samples that the format cannot write"},
+            "content": STRING,
+            "url": STRING,
+            "size_bytes": COUNT,
+            "mime_type": STRING,
+            "range": RANGE,
+            "as_of": AS_OF,
             "truncated": {"type": "boolean"},
-            "hint": _STRING,
+            "hint": STRING,
             "why_empty": {"type": "object"},
         },
         ("format", "metric_names", "range", "as_of", "truncated"),
@@ -300,34 +252,36 @@ STATUS = ToolSpec(
     name="get_server_status",
     title="Server status",
     description="Health, version, storage and lag of this server.",
-    input_schema=_input({}),
-    output_schema=_object(
+    input_schema=input_type({}),
+    output_schema=object_type(
         {
-            "server_name": _STRING,
-            "version": _STRING,
+            "server_name": STRING,
+            "version": STRING,
             "status": {"enum": ["healthy", "degraded"]},
-            "problems": {"type": "array", "items": _STRING},
+            "problems": {"type": "array", "items": STRING},
             "uptime": {"type": "number", "description": "Seconds"},
-            "components": _STRINGS,
+            "components": STRINGS,
             "metrics": {"type": "object", "additionalProperties": {"type": ["integer", "null"]}},
             "system_info": {"type": "object"},
-            "timestamp": _STRING,
+            "timestamp": STRING,
             "lag": {
                 "type": "object",
-                "additionalProperties": _object({"records": _COUNT, "seconds": {"type": "number"}}),
+                "additionalProperties": object_type(
+                    {"records": COUNT, "seconds": {"type": "number"}}
+                ),
             },
-            "as_of": _AS_OF,
-            "log": _object(
+            "as_of": AS_OF,
+            "log": object_type(
                 {
                     "kind": {"enum": ["sqlite", "kafka"]},
                     "durable": {"type": "boolean"},
-                    "brokers": {"type": "array", "items": _STRING},
-                    "node": _STRING,
-                    "dropped": _COUNT,
+                    "brokers": {"type": "array", "items": STRING},
+                    "node": STRING,
+                    "dropped": COUNT,
                     "lag": {
                         "type": "array",
-                        "items": _object(
-                            {"topic": _STRING, "partition": _COUNT, "records": _COUNT}
+                        "items": object_type(
+                            {"topic": STRING, "partition": COUNT, "records": COUNT}
                         ),
                     },
                 },
@@ -345,5 +299,5 @@ STATUS = ToolSpec(
     idempotent=True,
 )
 
-SPECS: tuple[ToolSpec, ...] = (COLLECT, QUERY, EXPORT, STATUS)
+SPECS: tuple[ToolSpec, ...] = (COLLECT, QUERY, CREATE_ALERT, MANAGE_ALERTS, EXPORT, STATUS)
 SPECS_BY_NAME: Mapping[str, ToolSpec] = {spec.name: spec for spec in SPECS}

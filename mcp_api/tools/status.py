@@ -12,10 +12,12 @@ from typing import Any
 import psutil
 
 from mcp_api.log_watch import LogStatus, LogWatch
+from mcp_api.telling import Telling
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.text import status_text
 from mcp_api.tools.times import iso
 from mcp_api.tools.values import as_of_content
+from projections.alert_queries import AlertQueries
 from projections.projector import Projector
 from projections.queries import Queries
 from streams.config import Settings
@@ -41,7 +43,8 @@ def server_version() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the status looks at; ``runner`` None: the processors run elsewhere."""
+    """What the status looks at; ``runner`` None: the processors run elsewhere; ``telling`` None:
+    alerts are told elsewhere."""
 
     projector: Projector
     queries: Queries
@@ -49,6 +52,7 @@ class Parts:
     settings: Settings
     started_ms: int
     log: LogWatch
+    telling: Telling | None = None
 
 
 def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
@@ -58,18 +62,21 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
     problems = [problem[:300] for problem in log.problems]
     if parts.runner is not None:
         problems += _problems("runner", parts.runner)
-    metrics: dict[str, int | None] = {"total_metrics_stored": None}
+    if parts.telling is not None:
+        problems += [problem[:300] for problem in parts.telling.problems()[:10]]
+    metrics: dict[str, int | None] = {"total_metrics_stored": None, "active_alerts": None}
     as_of: dict[str, Any] = {"time": None, "position": ""}
     lag: dict[str, dict[str, float]] = {}
     database = "connected"
     try:
         problems += _problems("projection", parts.projector)
-        metrics |= _metrics(parts.queries)
+        metrics |= _metrics(parts.queries) | _alert_metrics(AlertQueries(parts.projector))
         as_of = as_of_content(parts.queries.as_of())
         lag = _projection_lag(parts)
     except ProjectionError as error:
         problems.append(f"database: {error}"[:300])
-    if (failure := parts.projector.failure()) is not None or len(metrics) == 1:
+    unread = metrics["total_metrics_stored"] is None
+    if (failure := parts.projector.failure()) is not None or unread:
         database = f"error: {failure or problems[-1]}"[:300]
     content: dict[str, Any] = {
         "server_name": SERVER_NAME,
@@ -78,7 +85,7 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         "problems": problems,
         "uptime": max(now_ms - parts.started_ms, 0) / 1_000,
         "components": _components(parts.settings, database, log),
-        "metrics": {**metrics, "active_alerts": 0, "health_checks": 0},
+        "metrics": {**metrics, "health_checks": 0},
         "system_info": _system_info(),
         "timestamp": iso(now_ms),
         "lag": lag | _processor_lag(parts.runner),
@@ -141,6 +148,19 @@ def _metrics(queries: Queries) -> dict[str, int]:
         "windows": totals.windows,
         "duplicates": totals.duplicates,
         "poison_records": totals.poison,
+    }
+
+
+def _alert_metrics(queries: AlertQueries) -> dict[str, int]:
+    counts = queries.counts()
+    waiting = counts.notifications["outstanding"] + counts.notifications["retrying"]
+    return {
+        "active_alerts": counts.firing,
+        "pending_alerts": counts.alerts["pending"],
+        "alert_rules": counts.rules,
+        "failing_rules": counts.rules_failing,
+        "notifications_outstanding": waiting,
+        "notifications_failed": counts.notifications["failed"],
     }
 
 

@@ -16,44 +16,22 @@ _LINES_MAX = 20
 def query_text(content: Mapping[str, Any]) -> str:
     """One line a group; points (evenly picked) where there are at most three groups."""
     span = content["range"]
-    unit = f" {content['unit']}" if "unit" in content else ""
-    lines = [
-        f"{content['aggregation']} of {content['metric_name']}, {span['start']} to {span['end']}:"
-    ]
+    asked = f"{content['aggregation']} of {content['metric_name']}"
+    if content["metric_name"] is None:
+        asked = content["promql"][:500]
+    lines = [f"{asked}, {span['start']} to {span['end']}:"]
     results = content["results"]
     for result in results[:_LINES_MAX]:
-        low, high, first, last = (
-            _short(result["summary"][name]) for name in ("min", "max", "first", "last")
-        )
-        lines.append(
-            f"- {tags_text(result['tags'])}: {_short(result['value'])}{unit} ({result['count']} "
-            f"samples of {result['series']} series; min {low}, max {high}, first {first}, last "
-            f"{last} at {result['timestamp']})"
-        )
+        lines.append(_result_line(result, content.get("unit", "")))
         if len(results) <= _GROUPS_WITH_POINTS and len(result["points"]) > 1:
             lines.append(f"  by {span['step']}: {_points_text(result['points'])}")
     if len(results) > _LINES_MAX:
         lines.append(f"- and {len(results) - _LINES_MAX} more groups in the structured content")
-    return _finish(lines, content)
-
-
-def promql_text(content: Mapping[str, Any]) -> str:
-    """One line a series; points (evenly picked) where there are at most three series."""
-    span = content["range"]
-    lines = [f"{content['promql'][:500]}, {span['start']} to {span['end']}:"]
-    results = content["results"]
-    for result in results[:_LINES_MAX]:
-        low, high = (_short(result["summary"][name]) for name in ("min", "max"))
-        lines.append(
-            f"- {tags_text(result['tags'])}: {_short(result['value'])} at {result['timestamp']} "
-            f"(min {low}, max {high} of {result['count']} steps)"
-        )
-        if len(results) <= _GROUPS_WITH_POINTS and len(result["points"]) > 1:
-            lines.append(f"  by {span['step']}: {_points_text(result['points'])}")
-    if len(results) > _LINES_MAX:
-        lines.append(f"- and {len(results) - _LINES_MAX} more series in the structured content")
+    expression = content.get("promql", "")
+    if content["metric_name"] is not None and 0 < len(expression) <= 500:
+        lines.append(f"By {span['step']} in PromQL: {expression}")
     lines += [f"Warning: {note}" for note in content.get("warnings", ())]
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
 def metrics_text(content: Mapping[str, Any]) -> str:
@@ -61,7 +39,7 @@ def metrics_text(content: Mapping[str, Any]) -> str:
     metrics = content["metrics"]
     lines = [f"{content.get('total', 0)} metrics:"] if metrics else []
     lines += [_metric_line(metric) for metric in metrics[:60]]
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
 def tags_answer_text(content: Mapping[str, Any]) -> str:
@@ -73,7 +51,7 @@ def tags_answer_text(content: Mapping[str, Any]) -> str:
         values = ", ".join(list(tag["values"])[:10])
         more = ", …" if tag["total"] > 10 else ""
         lines.append(f"- {name} ({tag['total']} values): {values[:300]}{more}")
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
 def collect_text(content: Mapping[str, Any]) -> str:
@@ -86,7 +64,7 @@ def collect_text(content: Mapping[str, Any]) -> str:
         lines += [f"- metrics[{r['index']}]: {r['reason']}" for r in content["rejected"][:10]]
     if content["position"]:
         lines.append(f"Position: {content['position']}")
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
 def status_text(content: Mapping[str, Any]) -> str:
@@ -103,7 +81,7 @@ def status_text(content: Mapping[str, Any]) -> str:
         f"Log: {content['log']['kind']}"
         + ("" if content["log"]["durable"] else ", which one broker's loss would damage"),
     ]
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
 def export_text(content: Mapping[str, Any]) -> str:
@@ -116,10 +94,12 @@ def export_text(content: Mapping[str, Any]) -> str:
         lines.append(content["content"][:1_000])
     url = content["url"] if len(content["url"]) <= 2_000 else "the url in the structured content"
     lines.append(f"Download: {url}")
-    return _finish(lines, content)
+    return finish(lines, content)
 
 
-def _finish(lines: Sequence[str], content: Mapping[str, Any]) -> str:
+def finish(lines: Sequence[str], content: Mapping[str, Any]) -> str:
+    """The lines, then what the answer says of itself (errors, emptiness, a hint, how fresh it is),
+    which is never cut."""
     last = []
     if error := content.get("error"):
         last.append(f"Nothing was stored: {error['message']}.")
@@ -138,6 +118,19 @@ def _finish(lines: Sequence[str], content: Mapping[str, Any]) -> str:
     if len(body) > room:
         body = body[: max(room - 1, 0)] + "…"
     return f"{body}\n{tail}".strip()
+
+
+def _result_line(result: Mapping[str, Any], unit: str) -> str:
+    low, high, first, last = (
+        _short(result["summary"][name]) for name in ("min", "max", "first", "last")
+    )
+    counted = f"{result['count']} steps"
+    if "series" in result:
+        counted = f"{result['count']} samples of {result['series']} series"
+    return (
+        f"- {tags_text(result['tags'])}: {_short(result['value'])}{unit and f' {unit}'} "
+        f"({counted}; min {low}, max {high}, first {first}, last {last} at {result['timestamp']})"
+    )
 
 
 def _short(value: float | str) -> float | str:

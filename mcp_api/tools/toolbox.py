@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from mcp_api.log_watch import LogWatch
+from mcp_api.pipeline import evaluation_ms
+from mcp_api.telling import Telling
+from mcp_api.tools.alert_parts import AlertParts
+from mcp_api.tools.alert_specs import CREATE_ALERT, MANAGE_ALERTS
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.arguments import check_arguments, check_names, nearest
 from mcp_api.tools.collect import collect
+from mcp_api.tools.commanded import Asked, Desk
+from mcp_api.tools.create_alert import create_alert
 from mcp_api.tools.discover import discover
 from mcp_api.tools.export import ExportStream, export, open_export, parse_export
+from mcp_api.tools.manage_alerts import manage_alerts
 from mcp_api.tools.positions import parse_position
 from mcp_api.tools.promql import parse_promql, query_promql
 from mcp_api.tools.query import query
 from mcp_api.tools.question import parse_question
 from mcp_api.tools.specs import COLLECT, EXPORT, QUERY, SPECS_BY_NAME, STATUS
 from mcp_api.tools.status import Parts, server_status
+from projections.alert_queries import AlertQueries
+from projections.backtest import Backtests
 from projections.projector import Projector
 from projections.queries import Queries
+from streams.commanding import Commander
 from streams.config import Settings
+from streams.domain.alert_routing import Routing
 from streams.errors import InputError, Overloaded
+from streams.events.topics import COMMANDS
 from streams.ingest.edge import Edge
 from streams.ingest.json_points import parse_arguments
 from streams.ingest.parsed import Parsed
+from streams.log.protocol import EventLog
 from streams.log.wall_clock import wall_clock_ms
 from streams.runners.runner import Runner
 
@@ -68,27 +81,45 @@ class LocalToolbox:
     def __init__(
         self,
         *,
+        log: EventLog,
         edge: Edge,
         projector: Projector,
         queries: Queries,
         runner: Runner | None,
         settings: Settings,
-        log: LogWatch | None = None,
+        receivers: Collection[str] | None = None,
+        routing: Routing | None = None,
+        telling: Telling | None = None,
+        watch: LogWatch | None = None,
         base_url: str = "",
         clock: Callable[[], int] = wall_clock_ms,
         caught_up_wait_s: float = CAUGHT_UP_WAIT_S,
     ) -> None:
-        """``runner`` None: the processors run elsewhere; ``log`` None: the embedded one.
-        ``caught_up_wait_s``: how long a read waits for its ``min_position``."""
+        """``runner`` None: the processors run elsewhere; ``receivers`` None: who they are is not
+        known here; ``routing`` None: nobody is told of alerts; ``telling`` None: another process
+        tells, or none; ``watch`` None: the embedded log's. ``caught_up_wait_s``: how long a read
+        waits for its ``min_position``, and a command for its answer."""
         self.base_url = base_url
         self._edge = edge
         self._projector = projector
         self._queries = queries
         self._clock = clock
-        self._parts = Parts(projector, queries, runner, settings, clock(), log or LogWatch())
+        self._parts = Parts(
+            projector, queries, runner, settings, clock(), watch or LogWatch(), telling
+        )
         self._threads = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read")
         self._reads = 0
         self._wait_s = caught_up_wait_s
+        alerts = AlertQueries(projector)
+        self._desk = Desk(Commander(log, clock=clock), alerts, wait_s=caught_up_wait_s)
+        self.alert_parts = AlertParts(
+            desk=self._desk,
+            alerts=alerts,
+            queries=queries,
+            backtests=Backtests(projector, routing or Routing(), evaluation_ms(settings)),
+            in_thread=self._in_thread,
+            receivers=receivers,
+        )
 
     async def call(
         self,
@@ -111,7 +142,13 @@ class LocalToolbox:
                 parsed = parse_arguments(arguments, self._clock())
             return await self.collect(parsed, actor=actor, request_key=request_key)
         check_arguments(spec.name, spec.input_schema, arguments)
-        return await self._read(spec.name, arguments)
+        if spec not in (CREATE_ALERT, MANAGE_ALERTS):
+            return await self._read(spec.name, arguments)
+        await self._caught_up(arguments)
+        now_ms = self._clock()
+        asked = Asked.of(name, arguments, actor=actor, request_key=request_key, now_ms=now_ms)
+        act = create_alert if spec is CREATE_ALERT else manage_alerts
+        return await act(self.alert_parts, asked)
 
     async def collect(
         self, parsed: Parsed, *, actor: str, request_key: str | None = None
@@ -156,7 +193,10 @@ class LocalToolbox:
         return await self._in_thread(read)
 
     async def _caught_up(self, arguments: Mapping[str, Any]) -> None:
-        if wanted := parse_position(arguments.get("min_position", "")):
+        wanted = parse_position(arguments.get("min_position", ""))
+        if (offset := wanted.pop((COMMANDS, 0), None)) is not None:
+            await self._desk.decided(offset)
+        if wanted:
             await self._projector.wait_for(wanted, self._wait_s)
 
     async def _in_thread(self, read: Callable[[], T]) -> T:

@@ -21,7 +21,7 @@ def why_empty(queries: Queries, selection: Selection) -> dict[str, Any]:
     if described is None:
         return unknown_metric(queries, metric)
     for matcher in selection.matchers:
-        if reason := _never_matches(metric, matcher, described):
+        if reason := never_matches(metric, matcher, described):
             return {"reason": reason, "tag_values": _relevant(matcher, described)}
     found = queries.time_range(selection)
     if found is None:
@@ -62,7 +62,8 @@ def shown_values(labels: Mapping[str, LabelValues]) -> dict[str, list[str]]:
     return shown
 
 
-def _never_matches(metric: str, matcher: Matcher, described: Described) -> str | None:
+def never_matches(metric: str, matcher: Matcher, described: Described) -> str | None:
+    """Why no series of the metric can pass the matcher; None where one may."""
     if matcher.op in ("!=", "!~") or matcher.value == "":
         return None
     values = described.labels.get(matcher.label)

@@ -120,7 +120,7 @@ def _head_bytes(body: bytes) -> int | None:
         return None
     try:
         message = pa.ipc.read_message(pa.py_buffer(body).slice(begin))
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError, EOFError):  # at the end Arrow raises the last
         return None
     if message.type != "dictionary":
         return None

@@ -7,15 +7,11 @@ Wire names are forever (CONVENTIONS.md 2). A new shape is a new version, one upc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
+from streams.events.alerting import AlertEvent, NotificationEvent, SamplesRouted, TickRouted
 from streams.events.batch import MetricBatch
+from streams.events.rules import Command, Fact
 from streams.events.window import WindowBatch
-
-POINTS: Final = "metrics.points"
-WINDOWS: Final = "metrics.windows"
-DEADLETTER: Final = "deadletter"
-TOPICS: Final = (POINTS, WINDOWS, DEADLETTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,19 @@ class DeadLettered:
     body: bytes
 
 
-EventData = MetricsCollected | Ticked | WindowClosed | WindowAmended | DeadLettered
+EventData = (
+    MetricsCollected
+    | Ticked
+    | WindowClosed
+    | WindowAmended
+    | DeadLettered
+    | SamplesRouted
+    | TickRouted
+    | Command
+    | Fact
+    | AlertEvent
+    | NotificationEvent
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, assert_never
+from typing import Annotated, cast
 
 import msgspec
 
 from streams.errors import PoisonError
+from streams.events import alerting, rules
+from streams.events.alerting import SamplesRouted
 from streams.events.batch import AT_MS_MAX, decode_batch, encode_batch
 from streams.events.catalogue import (
     DeadLettered,
@@ -38,6 +40,8 @@ TICKED = "clock.ticked.v1"
 WINDOW_CLOSED = "metrics.window_closed.v1"
 WINDOW_AMENDED = "metrics.window_amended.v1"
 DEAD_LETTERED = "deadletter.recorded.v1"
+SAMPLES_ROUTED = "rules.samples_routed.v1"
+TICK_ROUTED = "rules.tick_routed.v1"
 
 _OPTIONAL = {
     "actor": "actor",
@@ -45,6 +49,8 @@ _OPTIONAL = {
     "causation_id": "causationid",
     "traceparent": "traceparent",
 }
+_KINDS = {**rules.WIRE_NAMES, **alerting.WIRE_NAMES}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 _TYPE = re.compile(r"([a-z_.]+)\.v([1-9][0-9]{0,5})")
 _COUNT = re.compile(r"[0-9]{1,18}")
 _MALFORMED = (
@@ -151,8 +157,11 @@ def _encode_data(data: EventData) -> tuple[str, str, dict[str, str], bytes]:
             text = base64.b64encode(body).decode()
             dead = _DeadLettered(topic, partition, offset, reason, headers, text)
             return DEAD_LETTERED, JSON, {}, msgspec.json.encode(dead)
+        case SamplesRouted(batch, source, position):
+            extra = {"source": str(source), "position": str(position)}
+            return SAMPLES_ROUTED, ARROW, extra, encode_batch(batch)
         case _:
-            assert_never(data)
+            return _NAMES[type(data)], JSON, {}, msgspec.json.encode(data)
 
 
 def _decode_data(name: str, version: int, headers: Mapping[str, str], body: bytes) -> EventData:
@@ -161,13 +170,19 @@ def _decode_data(name: str, version: int, headers: Mapping[str, str], body: byte
         case "metrics.collected.v1":
             return MetricsCollected(decode_batch(body))
         case "metrics.window_closed.v1":
-            return WindowClosed(decode_windows(body), _count(headers))
+            return WindowClosed(decode_windows(body), _count(headers, "duplicates"))
         case "metrics.window_amended.v1":
-            return WindowAmended(decode_windows(body), _count(headers))
+            return WindowAmended(decode_windows(body), _count(headers, "duplicates"))
+        case "rules.samples_routed.v1":
+            source, position = _count(headers, "source"), _count(headers, "position")
+            return SamplesRouted(decode_batch(body), source, position)
     try:
         plain = json.loads(body)
         version, plain = UPCASTERS.upcast(name, version, plain)
-        match f"{name}.v{version}":
+        newest = f"{name}.v{version}"
+        if newest in _KINDS:
+            return cast("EventData", msgspec.convert(plain, _KINDS[newest]))
+        match newest:
             case "clock.ticked.v1":
                 return Ticked(msgspec.convert(plain, _Ticked).at_ms)
             case "deadletter.recorded.v1":
@@ -181,8 +196,8 @@ def _decode_data(name: str, version: int, headers: Mapping[str, str], body: byte
     raise PoisonError(f"unknown event type {wire_type!r}: written by a newer version?")
 
 
-def _count(headers: Mapping[str, str]) -> int:
-    text = headers.get("duplicates", "0")
+def _count(headers: Mapping[str, str], name: str) -> int:
+    text = headers.get(name, "0")
     if _COUNT.fullmatch(text) is None:
-        raise PoisonError(f"header duplicates is {text!r}; expected a count")
+        raise PoisonError(f"header {name} is {text!r}; expected a count")
     return int(text)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from streams.errors import LogUnavailable
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS, partitions_of
 from streams.log.ends import Ends
 from streams.log.kafka_batches import read_batch, split_batches
 from streams.log.kafka_config import KafkaConfig
@@ -82,7 +82,7 @@ class KafkaLog:
         self._thread = thread
         self._loop = parts.loop
         self._parts = parts
-        self._topics = dict.fromkeys(TOPICS, config.partitions)
+        self._topics = _topics(config)
         self._ends = parts.ends
         self._reader = Reader(parts.connection, parts.ends, parts.loop)
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="log-reader")
@@ -289,7 +289,7 @@ async def _host(config: KafkaConfig, opened: Future[_Parts], limits: _Limits) ->
         copies = await declare_topics(config, log_topics(config), timeout_s=limits.open_s)
         connection = Connection(config, [*TOPICS, META, REQUESTS], timeout_s=limits.read_s)
         await connection.start(_left(deadline))
-        places = [(topic, i) for topic in TOPICS for i in range(config.partitions)]
+        places = [(topic, i) for topic, count in _topics(config).items() for i in range(count)]
         ends = PartitionEnds(connection, places)
         await ends.refresh(starts=True)
         await ends.refresh_all(_left(deadline))
@@ -297,7 +297,7 @@ async def _host(config: KafkaConfig, opened: Future[_Parts], limits: _Limits) ->
         log_id = await _log_id(connection, producer)
         keys = RequestKeys(connection, config.key_horizon_ms, limits.clock)
         await keys.load(_left(deadline))
-        topics = dict.fromkeys(TOPICS, config.partitions)
+        topics = _topics(config)
         writer = Writer(
             topics,
             producer,
@@ -350,3 +350,7 @@ async def _log_id(connection: Connection, producer: Producer) -> str:
 
 def _left(deadline: float) -> float:
     return max(1.0, deadline - time.monotonic())
+
+
+def _topics(config: KafkaConfig) -> dict[str, int]:
+    return {topic: partitions_of(topic, config.partitions) for topic in TOPICS}

@@ -17,7 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from streams.errors import ConfigError, LogUnavailable
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS, WHOLE, partitions_of
 from streams.log.kafka_config import KafkaConfig
 
 META = "meta"
@@ -68,11 +68,19 @@ def log_topics(config: KafkaConfig) -> list[Topic]:
         "max.message.bytes": str(MESSAGE_BYTES_MAX),
     }
     kept = {**common, "retention.ms": str(config.retention_ms), "retention.bytes": "-1"}
+    for_ever = {**common, "retention.ms": "-1", "retention.bytes": "-1"}
     # Twice the horizon: the broker deletes whole segments by their newest record.
     requests = {**common, "retention.ms": str(2 * config.key_horizon_ms)}
     return [
-        *(Topic(config.topic(name), config.partitions, kept) for name in TOPICS),
-        Topic(config.topic(META), 1, {**common, "retention.ms": "-1", "retention.bytes": "-1"}),
+        *(
+            Topic(
+                config.topic(name),
+                partitions_of(name, config.partitions),
+                for_ever if name in WHOLE else kept,
+            )
+            for name in TOPICS
+        ),
+        Topic(config.topic(META), 1, for_ever),
         Topic(config.topic(REQUESTS), 1, requests),
     ]
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from streams.errors import LogDamaged, LogError, LogUnavailable
+from streams.events.topics import partitions_of
 from streams.log.checksum import first_link, row_checksum
 
 OFFSET_BITS = 40
@@ -102,7 +103,11 @@ def add_partitions(
     db: sqlite3.Connection, log_id: str, topics: Iterable[str], partitions: int, *, first_id: int
 ) -> None:
     """Empty partitions for new topics; inside the caller's transaction."""
-    new = [(topic, partition) for topic in topics for partition in range(partitions)]
+    new = [
+        (topic, partition)
+        for topic in topics
+        for partition in range(partitions_of(topic, partitions))
+    ]
     for row_id, (topic, partition) in enumerate(new, first_id):
         link = first_link(log_id, topic, partition)
         write_partition(db, (row_id, topic, partition, 0, link, 0, link, 0))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from streams.errors import ConfigError, LogUnavailable
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS, partitions_of
 from streams.log.ends import CommittedEnds, Ends
 from streams.log.limits import require_partition
 from streams.log.lock import OwnerLock, ReaderLock
@@ -46,7 +46,7 @@ class SqliteLog:
         self._meta = meta
         self._heads = heads
         self._lock = lock
-        self._topics = dict.fromkeys(meta.topics, meta.partitions)
+        self._topics = {topic: partitions_of(topic, meta.partitions) for topic in meta.topics}
         self._ends = CommittedEnds({where: head.end for where, head in heads.items()})
         self._reader = Reader(path)
         self._threads = ThreadPoolExecutor(CONNECTIONS_MAX - 2, thread_name_prefix="log-reader")

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.events.topics import partitions_of
 from streams.log.checksum import add, first_link, row_checksum
 from streams.log.sqlite_file import OFFSET_BITS, add_partitions, connect, damaged, write_meta
 
@@ -87,7 +88,9 @@ def read_heads(db: sqlite3.Connection, path: Path, meta: Meta) -> Heads:
         if head.start == 0 and head.start_link != first:
             raise damaged(path, f"{head.topic}/{head.partition} belongs to another log")
         heads[head.topic, head.partition] = head
-    expected = {(topic, i) for topic in meta.topics for i in range(meta.partitions)}
+    expected = {
+        (topic, i) for topic in meta.topics for i in range(partitions_of(topic, meta.partitions))
+    }
     if heads.keys() != expected:
         raise damaged(path, "the table of partitions is not complete")
     return heads
@@ -130,7 +133,7 @@ def add_topics(path: Path, meta: Meta, new: Sequence[str]) -> None:
     with closing(connect(path)) as db:
         db.execute("BEGIN IMMEDIATE")
         write_meta(db, "topics", json.dumps([*meta.topics, *new]))
-        first_id = len(meta.topics) * meta.partitions + 1
+        first_id = sum(partitions_of(topic, meta.partitions) for topic in meta.topics) + 1
         add_partitions(db, meta.log_id, new, meta.partitions, first_id=first_id)
         db.execute("COMMIT")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from streams.events.catalogue import DEADLETTER, DeadLettered
+from streams.events.catalogue import DeadLettered
+from streams.events.topics import DEADLETTER
 from streams.log.protocol import BODY_BYTES_MAX, Record
 from streams.processors.seam import Out
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -22,16 +22,10 @@ from streams.domain.repeats import Limits, Spans
 from streams.domain.windows import Aggregates, Samples
 from streams.errors import PoisonError
 from streams.events.batch import Index, MetricBatch
-from streams.events.catalogue import (
-    POINTS,
-    WINDOWS,
-    DeadLettered,
-    MetricsCollected,
-    Ticked,
-    WindowAmended,
-    WindowClosed,
-)
+from streams.events.catalogue import MetricsCollected, Ticked, WindowAmended, WindowClosed
 from streams.events.codec import decode
+from streams.events.rules import RuleCreated, RuleDeleted, RuleUpdated
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Record
 from streams.processors import open_windows, pending, repeats
 from streams.processors.deadletter import dead_letter
@@ -108,6 +102,7 @@ class WindowsProcessor:
     remembers: Limits = field(default_factory=Limits)
     name: str = field(default="windows", init=False)
     topic: str = field(default=POINTS, init=False)
+    prompt: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         assert self.sizes_ms, "at least one window size"
@@ -143,6 +138,10 @@ class WindowsProcessor:
     def newest_tick_ms(self, state: WindowsState) -> int | None:
         """The time of the newest tick absorbed."""
         return state.marks.tick_ms
+
+    def due_ms(self, state: WindowsState) -> int | None:  # noqa: ARG002
+        """None: the clock ticks in the points."""
+        return None
 
 
 class _Waiting:
@@ -219,11 +218,11 @@ class _Fold:
                 self._collect(record, batch)
             case Ticked(at_ms):
                 self._tick(record, at_ms)
-            case WindowClosed() | WindowAmended() | DeadLettered():
+            case RuleCreated() | RuleUpdated() | RuleDeleted():
+                pass  # for whoever routes samples to rules
+            case _:
                 reason = f"{record.headers['ce_type']} does not belong on {record.topic}"
                 self._out.append(dead_letter(record, reason))
-            case _:
-                assert_never(data)
 
     def result(self) -> Step[WindowsState]:
         """The next state, and the table values of all that was touched."""

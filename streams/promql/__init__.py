@@ -1,14 +1,18 @@
 """PromQL by our own engine: parsed by `promql-parser`, evaluated with numpy, pure.
 
-Prometheus 3's semantics, held to its own acceptance suite; floats only, no native histograms. An
-expression is evaluated for all series and all steps at once. As a query flows::
+Two functions, `engine.instant_query` and `engine.range_query`, over any `source.SeriesSource`;
+docs/promql.md has examples, the limits, and what differs from Prometheus. Its version 3's
+semantics, held to its own acceptance suite; floats only, no native histograms. An expression is
+evaluated for all series and all steps at once. As a query flows::
 
   engine                the public surface: an instant query, a range query
   answer                what they return
   limits                what a query may cost, and the counting of it
   parsing               text to tree, behind limits of size and nesting
   syntax                the tree
+  step_parts            a range's steps part by part, so that little is held at once
   evaluation            the walk over the tree
+  series_shares         long windows, some of the series at once
   frames                what the walk passes around: arrays over series and steps
   matchers              which series a selector means
   source                where samples come from: the protocol, the source in memory

@@ -15,6 +15,7 @@ from streams.promql.labelsets import occupied
 from streams.promql.limits import Budget, Limits
 from streams.promql.parsing import parse
 from streams.promql.source import SeriesSource
+from streams.promql.step_parts import evaluate_in_parts
 
 DEFAULT_LIMITS = Limits()
 
@@ -72,7 +73,7 @@ def range_query(
     node = parse(expr, limits)
     at_ms = start_ms + step_ms * np.arange(steps, dtype=np.int64)
     run = _run(source, at_ms, (start_ms, end_ms, step_ms), limits, cancelled)
-    value = evaluate(node, run)
+    value = evaluate_in_parts(node, run)
     if isinstance(value, str | Windows):
         kind = "string" if isinstance(value, str) else "range vector"
         raise QuerySyntaxError(

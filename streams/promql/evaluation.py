@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 import numpy as np
 
-from streams.errors import QuerySyntaxError
+from streams.errors import QueryError, QuerySyntaxError
 from streams.promql import selectors
 from streams.promql.aggregations import aggregate
 from streams.promql.frames import (
@@ -16,6 +16,7 @@ from streams.promql.frames import (
     Context,
     Frame,
     Ints,
+    Labels,
     ScalarSteps,
     Steps,
     Windows,
@@ -23,11 +24,12 @@ from streams.promql.frames import (
 )
 from streams.promql.functions import RANGE_FUNCTIONS, VECTOR_FUNCTIONS
 from streams.promql.functions_info import enriched, info_matchers
-from streams.promql.labelsets import merged, occupied
+from streams.promql.labelsets import SAME_LABELSET, merged, occupied
 from streams.promql.matchers import Matcher
 from streams.promql.matching import between, join_sets
 from streams.promql.operators import negative, scalars, vector_and_scalar
 from streams.promql.parsing import pinned
+from streams.promql.series_shares import in_shares
 from streams.promql.source import SeriesSource
 from streams.promql.subqueries import SUBQUERY_STEP_MS, aligned_steps, windows_of_frame
 from streams.promql.syntax import (
@@ -49,6 +51,24 @@ Value = Frame | Windows | ScalarSteps | str
 SETS = ("and", "or", "unless")
 
 
+class Unnamed:
+    """Labels without names, as they come in one part of a range after another."""
+
+    def __init__(self) -> None:
+        self._origins: dict[Labels, Labels] = {}
+        self._last: tuple[tuple[Labels, ...], tuple[Labels, ...]] = ((), ())
+
+    def of(self, labels: tuple[Labels, ...]) -> tuple[Labels, ...]:
+        """`QueryError` where two series, maybe of different parts, become one."""
+        if labels is not self._last[0]:
+            short = tuple(unnamed(series) for series in labels)
+            for series, origin in zip(short, labels, strict=True):
+                if self._origins.setdefault(series, origin) != origin:
+                    raise QueryError(SAME_LABELSET)
+            self._last = (labels, short)
+        return self._last[1]
+
+
 @dataclass(frozen=True)
 class Run:
     """One query: where its samples are, its ends (for ``@``), and the steps now evaluated."""
@@ -59,6 +79,10 @@ class Run:
     step_ms: int
     """0 of an instant query"""
     context: Context
+    steady: dict[int, Value] = field(default_factory=dict)
+    """What is the same at every step, by the node's id; it is computed once."""
+    unnamed: dict[int, Unnamed] = field(default_factory=dict)
+    """What each range function has made of labels, by the node's id."""
 
     @property
     def at_ms(self) -> Ints:
@@ -83,6 +107,10 @@ class Run:
         steps = Steps(at_ms, self.context.steps.lookback_ms)
         return replace(self, context=replace(self.context, steps=steps))
 
+    def among(self, source: SeriesSource) -> Run:
+        """The same query over some of the series."""
+        return replace(self, source=source, steady={})
+
 
 QUERY_FACTS: dict[str, Callable[[Run], int]] = {
     "start": lambda run: run.start_ms,
@@ -99,7 +127,9 @@ def evaluate(node: Expression, run: Run) -> Value:
     What is the same at every step is evaluated at one of them.
     """
     if node.steady and len(run.at_ms) > 1 and not isinstance(node, Number | Text):
-        return _repeated(_evaluate(node, run.over(run.at_ms[:1])), len(run.at_ms))
+        if id(node) not in run.steady:
+            run.steady[id(node)] = _evaluate(node, run.over(run.at_ms[:1]))
+        return _repeated(run.steady[id(node)], len(run.at_ms))
     return _evaluate(node, run)
 
 
@@ -218,14 +248,15 @@ def _call(node: Call, run: Run) -> Frame | ScalarSteps:
         return _info(node, run)
     if node.name in QUERY_FACTS:
         return ScalarSteps(np.full(len(run.at_ms), QUERY_FACTS[node.name](run) / 1000))
-    values = [evaluate(argument, run) for argument in node.arguments]
+    if node.name in RANGE_FUNCTIONS:
+        return _range_call(node.name, node, run)
     if node.name == "absent_over_time":
-        values = [_range_call("present_over_time", values, context)]
+        values: list[Value] = [_range_call("present_over_time", node, run)]
+    else:
+        values = [evaluate(argument, run) for argument in node.arguments]
     if node.name in ("absent", "absent_over_time"):
         context = replace(context, pinned=pinned(node.arguments[0]))
         return VECTOR_FUNCTIONS["absent"](_arguments(values), context)
-    if node.name in RANGE_FUNCTIONS:
-        return _range_call(node.name, values, context)
     if node.name not in VECTOR_FUNCTIONS:
         raise QuerySyntaxError(f"the function {node.name}() is not supported")
     result = VECTOR_FUNCTIONS[node.name](_arguments(values), context)
@@ -240,14 +271,24 @@ def _arguments(values: Sequence[Value]) -> list[Argument]:
     return arguments
 
 
-def _range_call(name: str, values: Sequence[Value], context: Context) -> Frame:
-    entry = RANGE_FUNCTIONS[name]
+def _range_call(name: str, node: Call, run: Run) -> Frame:
+    def called(source: SeriesSource) -> Frame:
+        return _called(name, node, run if source is run.source else run.among(source))
+
+    if any(isinstance(argument, RangeSelector) for argument in node.arguments):
+        result = occupied(in_shares(called, run.source, run.context.budget))
+    else:
+        result = occupied(called(run.source))
+    if not RANGE_FUNCTIONS[name].drops_name:
+        return result
+    return replace(result, labels=run.unnamed.setdefault(id(node), Unnamed()).of(result.labels))
+
+
+def _called(name: str, node: Call, run: Run) -> Frame:
+    values = [evaluate(argument, run) for argument in node.arguments]
     (windows,) = (value for value in values if isinstance(value, Windows))
     numbers = [value.value for value in values if isinstance(value, ScalarSteps)]
-    result = Frame(windows.labels, *entry.fn(windows, numbers, context))
-    if entry.drops_name:
-        result = replace(result, labels=tuple(unnamed(labels) for labels in windows.labels))
-    return merged(occupied(result), strictly=True)
+    return Frame(windows.labels, *RANGE_FUNCTIONS[name].fn(windows, numbers, run.context))
 
 
 def _timestamps(node: Selector, run: Run) -> Frame:

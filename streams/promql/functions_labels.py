@@ -10,11 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from streams.errors import QueryError
+from streams.errors import QueryError, QueryTooLarge
 from streams.promql.frames import Argument, Context, Frame, Labels, VectorFunction
 from streams.promql.labelsets import merged, with_label
+
+TEXT_CHARS_MAX = 8 << 20
+"""Characters that one call may put into labels, each part of a text counted as one more: calls
+within calls would multiply their lengths."""
 
 # What may stand in a pattern: an escape, a quotation, a class of characters, an opening bracket.
 _PARTS = re.compile(
@@ -63,38 +66,58 @@ def label_join(args: Sequence[Argument], context: Context) -> Frame:
     for name in names:
         _check_label(name, "source", "label_join")
     _check_label(target, "destination", "label_join")
-    labels = tuple(
-        with_label(one, target, separator.join(_value(one, name) for name in names))
-        for one in frame.labels
-    )
-    return merged(Frame(labels, frame.value, frame.present))
+    chars = 0
+    labels = []
+    for one in frame.labels:
+        known = dict(one)
+        parts = [known.get(name, "") for name in names]
+        chars += sum(map(len, parts)) + len(parts) * (len(separator) + 1)
+        _check_text(chars)
+        labels.append(with_label(one, target, separator.join(parts)))
+    return merged(Frame(tuple(labels), frame.value, frame.present))
 
 
 def expand(pattern: str, template: str, texts: Sequence[str]) -> dict[str, str]:
     """The template filled in for each text that the pattern matches as a whole.
 
-    `pyarrow.ArrowInvalid` where RE2 refuses the pattern.
+    `pyarrow.ArrowInvalid` where RE2 refuses the pattern, `QueryTooLarge` over `TEXT_CHARS_MAX`.
 
     >>> expand("(?P<host>.*):(.*)", "$host on $2", ["a:80", "b"])
     {'a:80': 'a on 80'}
     """
+    import pyarrow.compute as pc  # late: 9 MB that an idle server does without
+
     column = pa.array(texts, type=pa.string())
     column = column.filter(pc.match_substring_regex(column, _whole(pattern)))
-    groups = _groups(pattern)
-    pieces: list[Sequence[str]] = []
+    whole: list[str] = column.to_pylist()
+    pieces = _pieces(template, _groups(pattern))
+    _check_text(len(pieces) * len(whole))
+    captured = {
+        number: _captured(pattern, number, column) if number else whole
+        for number in {piece for piece in pieces if isinstance(piece, int)}
+    }
+    columns = [
+        captured[piece] if isinstance(piece, int) else [piece] * len(whole) for piece in pieces
+    ]
+    _check_text(sum(sum(map(len, texts)) for texts in columns))
+    return dict(zip(whole, map("".join, zip(*columns, strict=True)), strict=True))
+
+
+def _pieces(template: str, groups: Sequence[str]) -> list[str | int]:
+    """The template's own texts, and the numbers of the groups between them; 0 is the whole."""
+    pieces: list[str | int] = []
     place = 0
     for reference in _REFERENCE.finditer(template):
-        pieces.append([template[place : reference.start()]] * len(column))
+        pieces.append(template[place : reference.start()])
         place = reference.end()
         named = reference["braced"] or reference["plain"]
         if named is None:
-            pieces.append(["$"] * len(column))
+            pieces.append("$")
         elif named == "0":
-            pieces.append(column.to_pylist())
+            pieces.append(0)
         elif number := _group_number(named, groups):
-            pieces.append(_captured(pattern, number, column))
-    pieces.append([template[place:]] * len(column))
-    return dict(zip(column.to_pylist(), map("".join, zip(*pieces, strict=True)), strict=True))
+            pieces.append(number)
+    return [*pieces, template[place:]]
 
 
 def _whole(pattern: str) -> str:
@@ -120,6 +143,8 @@ def _group_number(named: str, groups: Sequence[str]) -> int:
 def _captured(pattern: str, number: int, column: pa.StringArray) -> list[str]:
     """What one group captured in each text; the others are made not to capture, as RE2's
     rewriting names groups by one digit."""
+    import pyarrow.compute as pc  # late: 9 MB that an idle server does without
+
     count = 0
 
     def keep_one(part: re.Match[str]) -> str:
@@ -137,6 +162,14 @@ def _captured(pattern: str, number: int, column: pa.StringArray) -> list[str]:
 
 def _value(labels: Labels, name: str) -> str:
     return next((value for key, value in labels if key == name), "")
+
+
+def _check_text(chars: int) -> None:
+    if chars > TEXT_CHARS_MAX:
+        raise QueryTooLarge(
+            f"a function makes labels of more than {TEXT_CHARS_MAX} characters: "
+            "select fewer series or make shorter labels"
+        )
 
 
 def _check_label(name: str, role: str, function: str) -> None:

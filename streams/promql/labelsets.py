@@ -71,10 +71,10 @@ def occupied(frame: Frame) -> Frame:
     return Frame(labels, frame.value[rows], frame.present[rows])
 
 
-def merged(frame: Frame, *, strictly: bool = False) -> Frame:
+def merged(frame: Frame) -> Frame:
     """With distinct labels: series with equal labels become one.
 
-    Two of them with a value at the same step are a `QueryError`; ``strictly``, two at any steps.
+    Two of them with a value at the same step are a `QueryError`.
     """
     if len(set(frame.labels)) == len(frame.labels):
         return frame
@@ -83,7 +83,7 @@ def merged(frame: Frame, *, strictly: bool = False) -> Frame:
     if len(labels) == len(frame.labels):
         return frame
     counts = per_group(frame.present, ids, len(labels))
-    if strictly or (counts > 1).any():
+    if (counts > 1).any():
         raise QueryError(SAME_LABELSET)
     value = np.zeros(counts.shape)
     rows, steps = np.nonzero(frame.present)

@@ -20,7 +20,6 @@ from streams.promql.labelsets import (
     numbered,
     only,
     per_group,
-    with_label,
     without,
 )
 from streams.promql.limits import Budget
@@ -143,7 +142,6 @@ def _result_labels(many: Labels, one: Labels, matching: Matching, drops_name: bo
         choose = only if matching.on else without
         return choose(labels, matching.labels) if matching.on or matching.labels else labels
     if matching.include:
-        theirs = dict(one)
-        for name in matching.include:
-            labels = with_label(labels, name, theirs.get(name, ""))
+        include = set(matching.include)
+        return tuple(sorted((*without(labels, include), *only(one, include))))
     return labels

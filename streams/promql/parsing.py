@@ -82,6 +82,11 @@ def parse(text: str, limits: Limits) -> Expression:
         tree = grammar.parse(text)
     except ValueError as problem:
         raise QuerySyntaxError(f"parse error: {problem}") from None
+    except BaseException as panic:
+        # A panic of the native parser is no `Exception`: x[1e300] is too long for its durations.
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise QuerySyntaxError(f"parse error: {panic}") from None
     return _convert(tree, 0)
 
 

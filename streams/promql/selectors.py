@@ -96,6 +96,7 @@ def _select(
     selector: Selector, span: tuple[int, int], source: SeriesSource, budget: Budget, steps: int
 ) -> Selected:
     found = source.select(selector.matchers, *span, budget.samples_left)
-    budget.read(len(found.at_ms))
+    budget.read(None if found is None else len(found.at_ms))
+    assert found is not None  # else `read` has refused it
     budget.hold(len(found.labels), steps)
     return found

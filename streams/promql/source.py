@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from streams.errors import QueryTooLarge
 from streams.promql.frames import Flags, Floats, Ints, Labels
 from streams.promql.matchers import Matcher, matches
 
@@ -32,12 +31,22 @@ class SeriesSource(Protocol):
 
     def select(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, samples_max: int
-    ) -> Selected:
+    ) -> Selected | None:
         """All samples from ``start_ms`` to ``end_ms``, both inclusive, of the series meant.
 
-        A series without samples there may be left out or be empty. More than ``samples_max``
-        samples: `QueryTooLarge`.
+        A series without samples there may be left out or be empty. None where there are more than
+        ``samples_max`` samples, which are not read then.
         """
+        ...
+
+
+@runtime_checkable
+class DivisibleSource(SeriesSource, Protocol):
+    """A source that may also be asked for some of its series alone, as long windows of many series
+    need. No source must be one: without, such a window is refused earlier."""
+
+    def share(self, number: int, shares: int) -> SeriesSource:
+        """The ``number``-th of so many ``shares`` of each select: every series is in one."""
         ...
 
 
@@ -56,7 +65,7 @@ class MemorySource:
 
     def select(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, samples_max: int
-    ) -> Selected:
+    ) -> Selected | None:
         """See `SeriesSource`."""
         rows = self._rows(matchers)
         labels = tuple(self._labels[row] for row in rows)
@@ -69,10 +78,7 @@ class MemorySource:
             counts = kept[ends] - kept[ends - counts]
             at_ms, value = at_ms[inside], value[inside]
         if len(at_ms) > samples_max:
-            raise QueryTooLarge(
-                f"the query reads more than {samples_max} samples: "
-                "ask for fewer series or a shorter range"
-            )
+            return None
         offsets = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
         return Selected(labels, offsets, at_ms, value)
 

@@ -45,6 +45,9 @@ FETCH_BYTES_MAX: Final = 4 << 20
 """Of one partition in one fetch."""
 REBALANCE_TIMEOUT_S: Final = 30.0
 WATCH_S: Final = 0.2
+RECOVERY_PATIENCE_S: Final = 10.0
+"""Tables that are read back and get nothing for so long are read back again: after rebalances in
+quick succession Faust was seen to wait for ever for a partition that it does not fetch."""
 
 for _name in ("faust", "mode"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -106,6 +109,7 @@ class FaustHost:
         self._tables: list[HostedTable] = []
         self._assigned: frozenset[Place] = frozenset()
         self._unsettled_at: float | None = None
+        self._recovering: tuple[int, float] | None = None
         self._failure: BaseException | None = None
         self._app: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -268,7 +272,22 @@ class FaustHost:
             await asyncio.wait(waited, timeout=WATCH_S, return_when=asyncio.FIRST_COMPLETED)
             if self._app.crashed:
                 self._fail(self._app.crash_reason or RuntimeError("Faust crashed"))
+            self._watch_recovery()
         stopping.cancel()
+
+    def _watch_recovery(self) -> None:
+        """Begins to read tables back again, where they are, if nothing more comes of them."""
+        if not self._app.in_recovery:
+            self._recovering = None
+            return
+        recovery, now = self._app.tables.recovery, time.monotonic()
+        remaining = recovery.active_remaining_total()
+        if self._recovering is None or self._recovering[0] != remaining:
+            self._recovering = remaining, now
+        elif now - self._recovering[1] > RECOVERY_PATIENCE_S:
+            _log.warning("%s: %d table records do not come, asking again", self._app_id, remaining)
+            recovery.signal_recovery_start.set()
+            self._recovering = remaining, now
 
     def _new_app(self) -> _App:
         app = _App(

@@ -71,6 +71,7 @@ class Intake:
         self._source = _Source(kafka, topic)
         self._next: dict[int, int] = {}
         self._looked: dict[int, int] = {}
+        self._behind: dict[int, int] = {}
         self._lock = asyncio.Lock()
         self._began: float | None = None
 
@@ -91,6 +92,10 @@ class Intake:
         """For how long the step under way has been; 0.0 where none is. Any thread."""
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
+
+    def behind(self, partition: int) -> int:
+        """Offsets before it at the last look. Any thread."""
+        return self._behind.get(partition, 0)
 
     async def close(self) -> None:
         """Disconnects."""
@@ -120,10 +125,10 @@ class Intake:
     async def _look(self, partition: int) -> None:
         at = await self._position(partition)
         stands, self._looked[partition] = self._looked.get(partition) == at, at
-        if stands:
-            end = (await self._until(partial(self._source.bounds, partition)))[1]
-            if end > at:
-                await self._read_before(partition, end)
+        end = (await self._until(partial(self._source.bounds, partition)))[1]
+        if stands and end > at:
+            await self._read_before(partition, end)
+        self._behind[partition] = max(0, end - self._next[partition])
 
     async def _read_before(self, partition: int, end: int) -> None:
         """What others left out; there may be nothing: markers and compaction take offsets."""

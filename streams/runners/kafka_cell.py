@@ -61,8 +61,9 @@ class KafkaCell:
 
     What was delivered before is skipped, what was left out is read in the log. A step takes up to
     ``records_max`` records or ``bytes_max`` bytes, or ends with a tick. Ticks flush, but for those
-    that come within ``flush_every_s`` of a flush, as when much is caught up with. While Kafka
-    refuses, it waits and tries again. Of one event loop.
+    that come within ``flush_every_s`` of a flush, as when much is caught up with; a prompt
+    processor steps with each record and flushes where that made outputs. While Kafka refuses, it
+    waits and tries again. Of one event loop.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class KafkaCell:
         self._recovered = recover(stored)
         self._slots: Slots = take_over(stored, uuid.uuid4().hex[:12])
         self._tracked: Tracked[Any] | None = None
+        self._restoring = asyncio.Lock()
         self._seen = self._recovered.position
         self._flushed = self._recovered.position
         self._flush_every_s = flush_every_s
@@ -115,6 +117,22 @@ class KafkaCell:
             return None
         return self.processor.newest_tick_ms(self._tracked.state)
 
+    @property
+    def due_ms(self) -> int | None:
+        """When its processor wants a tick of its own: never one that it would ignore."""
+        if self._tracked is None:
+            return None
+        due_ms, newest_ms = self.processor.due_ms(self._tracked.state), self.newest_tick_ms
+        return due_ms if due_ms is None or newest_ms is None else max(due_ms, newest_ms + 1)
+
+    def state_at(self, end: int) -> Any | None:
+        """The state, where it holds all records before ``end`` and its outputs are appended; from
+        any thread."""
+        tracked = self._tracked  # before the outputs, which `_step` adds before it replaces this
+        if tracked is None or self._outputs or tracked.position < end:
+            return None
+        return tracked.state
+
     def was_replaced(self) -> bool:
         """Whether somebody else has come further in the table than this cell has flushed."""
         found = recover(self._table.values(self.partition))
@@ -126,8 +144,7 @@ class KafkaCell:
         Raises `LogDamaged` where the log no longer holds what the state needs.
         """
         try:
-            if self._tracked is None:
-                self._tracked = await self._restored()
+            await self.restore()
             if record.offset > self._seen:
                 await self._absorb_before(record.offset)
             if record.offset >= self._seen:
@@ -137,6 +154,12 @@ class KafkaCell:
                 f"{self.processor.name}/{self.partition} stands at offset {self._seen}, and what "
                 f"it needs is not in the log any more: {error}"
             ) from error
+
+    async def restore(self) -> None:
+        """Makes the state from the table and the log, once; `take` does it where nobody has."""
+        async with self._restoring:
+            if self._tracked is None:
+                self._tracked = await self._restored()
 
     async def flush(self) -> None:
         """Makes durable what was absorbed in whole steps."""
@@ -171,20 +194,22 @@ class KafkaCell:
         self._seen = record.offset + 1
         self.moving_at = time.monotonic()
         ticked = record.headers.get("ce_type") == TICKED
+        prompt = self.processor.prompt
         full = len(self._waiting) >= self._records_max or self._waiting_bytes >= self._bytes_max
-        if ticked or full:
-            self._step()
-        due = ticked and time.monotonic() >= self._flushed_at + self._flush_every_s
-        if due or self._output_bytes >= OUTPUT_BYTES_MAX:
+        if ticked or full or prompt:
+            await self._step()
+        due = (ticked or prompt) and time.monotonic() >= self._flushed_at + self._flush_every_s
+        if due or (prompt and self._outputs) or self._output_bytes >= OUTPUT_BYTES_MAX:
             await self.flush()
 
-    def _step(self) -> None:
+    async def _step(self) -> None:
+        """In a thread of its own, since a processor may read back in the log."""
         assert self._tracked is not None
-        self._tracked, changes, entries = advance(
-            self.processor, self.partition, self._tracked, self._waiting
-        )
+        step = partial(advance, self.processor, self.partition, self._tracked, self._waiting)
+        after, changes, entries = await self._until_taken(partial(asyncio.to_thread, step))
         self._changes.update(changes)
         self._outputs += entries
+        self._tracked = after
         self._output_bytes += sum(len(entry.message.body) for entry in entries)
         self._waiting, self._waiting_bytes = [], 0
 

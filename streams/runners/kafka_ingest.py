@@ -114,6 +114,15 @@ class KafkaIngest:
         """What each topic brought to this process."""
         return {name: each.counts for name, each in self._republishers.items()}
 
+    def lag(self) -> Mapping[Place, int]:
+        """Topic and partition to the messages before it, of the partitions of this process; up to
+        `LOOK_S` old."""
+        return {
+            (topic, partition): self._intakes[topic].behind(partition)
+            for topic, partition in sorted(self._host.assigned())
+            if topic in self._intakes
+        }
+
     def stalled_for_s(self) -> float:
         """For how long some messages have been waiting to be durable; 0.0 where none are."""
         return max((each.stalled_for_s() for each in self._intakes.values()), default=0.0)

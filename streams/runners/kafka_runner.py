@@ -15,13 +15,13 @@ from typing import Any, Final
 
 from streams.domain.ticks import due_tick, until_next_tick_ms
 from streams.errors import LogUnavailable, Overloaded
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.kafka_topics import MESSAGE_BYTES_MAX, Topic, declare_topics
 from streams.log.protocol import Append, Record
 from streams.log.wall_clock import wall_clock_ms
-from streams.processors.clock import tick_entries
+from streams.processors.clock import tick_entries, tick_entry
 from streams.processors.seam import Processor
 from streams.runners.faust_app import FaustHost
 from streams.runners.hosted_agents import Place
@@ -133,6 +133,19 @@ class KafkaRunner:
         newest_ms = max((at_ms for at_ms in ticks if at_ms is not None), default=None)
         return 0.0 if newest_ms is None else max(0.0, (newest_ms - self._clock()) / 1000)
 
+    def state(self, processor: str, partition: int) -> Any | None:
+        """See `Runner.state`. A process that was replaced and does not know it yet may answer, as
+        long as the log tells nobody of what its successor appends."""
+        cell = self._cells.get((processor, partition))
+        if cell is None or self.host.failure() is not None or self.host.unsettled_for_s() > 0:
+            return None
+        return cell.state_at(self._log.ends()[cell.place])
+
+    def newest_tick_ms(self, processor: str, partition: int) -> int | None:
+        """See `Runner.newest_tick_ms`."""
+        cell = self._cells.get((processor, partition))
+        return None if cell is None else cell.newest_tick_ms
+
     def failure(self) -> BaseException | None:
         """What ended it, or None: then the process is to end, and another to take over."""
         return self.host.failure()
@@ -169,11 +182,25 @@ class KafkaRunner:
             except (LogUnavailable, Overloaded) as error:
                 _log.warning("the clock could not tick: %s", error)
             ends = await asyncio.to_thread(self._log.ends)
-            for cell in self._cells.values():
+            for cell in list(self._cells.values()):
                 if ends[cell.place] <= cell.position:
                     cell.moving_at = time.monotonic()
+                    await self._tick_one(cell)
             until_s = until_next_tick_ms(self._clock(), self._tick_ms) / 1000
             await asyncio.sleep(min(LOOK_S, until_s))
+
+    async def _tick_one(self, cell: KafkaCell) -> None:
+        """Of a cell that has caught up: the tick that it wants for itself."""
+        if cell.processor.topic == POINTS:
+            return
+        await cell.restore()
+        now_ms, due_ms = self._clock(), cell.due_ms
+        if due_ms is None or due_ms > now_ms:
+            return
+        try:
+            await self._log.append(Append((tick_entry(*cell.place, now_ms),)))
+        except (LogUnavailable, Overloaded) as error:
+            _log.warning("%s could not be ticked: %s", cell.place[0], error)
 
     async def _tick(self) -> None:
         if LEADS not in self.host.assigned():

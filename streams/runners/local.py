@@ -17,11 +17,11 @@ from typing import Any
 
 from streams.domain.ticks import due_tick, until_next_tick_ms
 from streams.errors import LogUnavailable, Overloaded
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.protocol import Append, Receipt, Record
 from streams.log.sqlite_log import SqliteLog
 from streams.log.wall_clock import wall_clock_ms
-from streams.processors.clock import tick_entries
+from streams.processors.clock import tick_entries, tick_entry
 from streams.processors.seam import HEAD, Processor, Tracked, advance, restore
 
 _log = logging.getLogger(__name__)
@@ -49,13 +49,20 @@ class _Cell:
     def place(self) -> tuple[str, int]:
         return self.processor.topic, self.partition
 
+    def due_ms(self) -> int | None:
+        """When its processor wants a tick of its own; never one that it would ignore."""
+        due_ms = self.processor.due_ms(self.tracked.state)
+        newest_ms = self.processor.newest_tick_ms(self.tracked.state)
+        return due_ms if due_ms is None or newest_ms is None else max(due_ms, newest_ms + 1)
+
 
 class LocalRunner:
     """Runs each processor in each partition of its topic, and the clock, in a thread of its own.
 
     A step takes at most ``records_max`` records and ``bytes_max`` bytes. Steps follow at once while
     there is more than one step's worth to do; else they are ``step_interval_ms`` apart, so that a
-    steady stream is taken in large steps; after a pause the first record is taken at once.
+    steady stream is taken in large steps, but for those of prompt processors; after a pause the
+    first record is taken at once. In one round a processor sees what those before it made.
 
     When the log cannot take a write, the state stays what it was and the step is tried again, later
     and later, until it can. Any other error is a bug or damage: the thread ends, `failure` has the
@@ -127,6 +134,22 @@ class LocalRunner:
         newest_ms = self._newest_tick_ms()
         return 0.0 if newest_ms is None else max(0.0, (newest_ms - self._clock()) / 1000)
 
+    def state(self, processor: str, partition: int) -> Any | None:
+        """See `Runner.state`."""
+        for cell in self._cells:
+            if (cell.processor.name, cell.partition) == (processor, partition):
+                tracked = cell.tracked  # the thread replaces it, state and position together
+                caught_up = self._log.ends()[cell.place] <= tracked.position
+                return tracked.state if caught_up and self._failure is None else None
+        return None
+
+    def newest_tick_ms(self, processor: str, partition: int) -> int | None:
+        """See `Runner.newest_tick_ms`."""
+        for cell in self._cells:
+            if (cell.processor.name, cell.partition) == (processor, partition):
+                return cell.processor.newest_tick_ms(cell.tracked.state)
+        return None
+
     def failure(self) -> BaseException | None:
         """What ended the thread, or None."""
         return self._failure
@@ -151,26 +174,34 @@ class LocalRunner:
             try:
                 self._tick()
                 steps = [self._step(cell) for cell in self._cells]
+                if self._caught_up(steps):
+                    if any(end is not None for end in steps):
+                        self._rest(began + self._step_interval_s)
+                    else:
+                        self._idle()
             except (LogUnavailable, Overloaded) as error:
                 _log.warning("the log refused a write, trying again in %.1f s: %s", pause_s, error)
                 self._stopping.wait(pause_s)
                 pause_s = min(pause_s * 2, BACK_OFF_S[1])
                 continue
             pause_s = BACK_OFF_S[0]
-            if any(self._behind(cell, end) for cell, end in zip(self._cells, steps, strict=True)):
-                continue
-            if any(end is not None for end in steps):
-                self._stopping.wait(max(0.0, began + self._step_interval_s - time.monotonic()))
-            else:
-                self._idle()
 
     def _tick(self) -> None:
-        tick_ms = due_tick(self._last_tick_ms, self._clock(), self._tick_ms)
-        if tick_ms is None:
-            return
-        entries = tick_entries(self._log.partitions(POINTS), tick_ms)
-        self._wait(self._log.submit(Append(entries)))
-        self._last_tick_ms = tick_ms
+        now_ms = self._clock()
+        tick_ms = due_tick(self._last_tick_ms, now_ms, self._tick_ms)
+        if tick_ms is not None:
+            entries = tick_entries(self._log.partitions(POINTS), tick_ms)
+            self._wait(self._log.submit(Append(entries)))
+            self._last_tick_ms = tick_ms
+        ends = self._log.ends()
+        for cell in self._cells:
+            due_ms = cell.due_ms()
+            if (
+                due_ms is not None
+                and due_ms <= now_ms
+                and ends[cell.place] <= cell.tracked.position
+            ):
+                self._wait(self._log.submit(Append((tick_entry(*cell.place, now_ms),))))
 
     def _step(self, cell: _Cell) -> int | None:
         """One step; the partition's end when it began, or None where there was nothing to do."""
@@ -202,16 +233,36 @@ class LocalRunner:
         if position != cell.tracked.position:
             cell.tracked = self._restored(cell.processor, cell.partition)
 
-    @staticmethod
-    def _behind(cell: _Cell, end: int | None) -> bool:
-        """Whether the step left records that were there when it began."""
-        return end is not None and cell.tracked.position < end
+    def _caught_up(self, steps: Sequence[int | None]) -> bool:
+        """Whether the steps took all records that were there when they began."""
+        return all(
+            end is None or cell.tracked.position >= end
+            for cell, end in zip(self._cells, steps, strict=True)
+        )
+
+    def _rest(self, until_s: float) -> None:
+        """Until then (monotonic) or until a tick is due, only prompt processors step."""
+        until_tick_s = until_next_tick_ms(self._clock(), self._tick_ms) / 1000
+        until_s = min(until_s, time.monotonic() + until_tick_s)
+        prompt = [cell for cell in self._cells if cell.processor.prompt]
+        while not self._stopping.is_set() and (left_s := until_s - time.monotonic()) > 0:
+            wanted = {cell.place: cell.tracked.position for cell in prompt}
+            if not wanted:
+                self._stopping.wait(left_s)
+            elif self._log.wait_for(wanted, left_s):
+                for cell in prompt:
+                    self._step(cell)
+            else:
+                self._stopping.wait(0.01)  # a closed log does not wait: do not spin on it
 
     def _idle(self) -> None:
         """Until a record comes, a tick is due or half a second is over."""
-        tick_s = until_next_tick_ms(self._clock(), self._tick_ms) / 1000
+        now_ms = self._clock()
+        tick_s = until_next_tick_ms(now_ms, self._tick_ms) / 1000
+        dues = [due_ms - now_ms for c in self._cells if (due_ms := c.due_ms()) is not None]
+        due_s = max(0.01, min(dues, default=1_000) / 1000)
         wanted = {cell.place: cell.tracked.position for cell in self._cells}
-        if not self._log.wait_for(wanted, min(IDLE_WAIT_S, tick_s)):
+        if not self._log.wait_for(wanted, min(IDLE_WAIT_S, tick_s, due_s)):
             self._stopping.wait(0.01)  # a closed log does not wait: do not spin on it
 
     def _wait(self, future: Future[Receipt]) -> Receipt:

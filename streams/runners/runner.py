@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Runner(Protocol):
@@ -24,6 +24,17 @@ class Runner(Protocol):
     def tick_ahead_s(self) -> float:
         """Seconds by which the newest tick that it absorbed is ahead of the clock; 0.0 where it is
         not. Ticks below it are ignored, so no window closes until the clock has caught up."""
+        ...
+
+    def state(self, processor: str, partition: int) -> Any | None:
+        """A processor's state in a partition, as it is stored: what it is the outcome of cannot be
+        lost any more. None where this process does not have the partition, or where the log has
+        records that the state has not absorbed."""
+        ...
+
+    def newest_tick_ms(self, processor: str, partition: int) -> int | None:
+        """The newest tick that a processor has absorbed in a partition; None where this process
+        does not have it, or before the first."""
         ...
 
     def failure(self) -> BaseException | None:

@@ -17,8 +17,9 @@ from mcp_api.guard import GuardLimits
 from mcp_api.http_protocol import BoundedHttp
 from mcp_api.listener import bind
 from mcp_api.server import Server
-from streams.events.catalogue import POINTS, MetricsCollected
+from streams.events.catalogue import MetricsCollected
 from streams.events.codec import decode
+from streams.events.topics import POINTS
 from tests.api.asgi_calls import Answer, call
 from tests.api.fuzzing import Request, requests
 from tests.api.processes import quick_settings

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from mcp_api.discovery import Found, announced
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS
 from tests.api.processes import PROGRAM, ROOT, environment, run, serving
 
 COMMANDS = (

@@ -17,7 +17,7 @@ from mcp_types import CallToolResult, ImageContent, Implementation, TextContent
 
 from mcp_api.server import Server
 from mcp_api.tools.specs import SPECS
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from tests.api.processes import quick_settings
 
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -159,7 +159,8 @@ async def test_a_client_without_a_name_or_with_a_made_up_session_is_just_mcp(
         answer = await _raw(client, _call("collect_metrics", MANY), **headers)
         assert answer.json()["result"]["structuredContent"]["status"] == "success"
     records = await running_server.log.read(POINTS, 0, 0)
-    assert {r.headers["ce_actor"] for r in records if "ce_actor" in r.headers} == {"local/mcp"}
+    collected = [r for r in records if r.headers["ce_type"] == "metrics.collected.v1"]
+    assert {r.headers["ce_actor"] for r in collected} == {"local/mcp"}
 
 
 async def test_the_first_requests_wait_together_while_the_sdk_is_loaded(

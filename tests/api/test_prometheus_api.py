@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from mcp_api.prometheus_api.endpoints import ENDPOINTS
 from mcp_api.prometheus_api.route import PATHS, QUERIES_WAITING_MAX
 from mcp_api.server import Server
 from tests.api.processes import quick_settings
-
-T0 = 1_435_781_430  # 2015-07-01T20:10:30Z
-AT = "2015-07-01T20:10:30Z"
+from tests.api.prometheus_requests import AT, T0
 
 
 async def filled(client: httpx.AsyncClient, metrics: list[dict[str, Any]]) -> None:
@@ -156,6 +153,16 @@ async def test_a_limit_cuts_and_says_so(api: httpx.AsyncClient) -> None:
         assert answer["warnings"] == ["results truncated due to limit"]
 
 
+async def test_a_request_may_say_how_old_a_sample_may_be(api: httpx.AsyncClient) -> None:
+    at = {"query": "count(up)", "time": T0 + 2}
+    assert len((await got(api, "query", **at))["result"]) == 1
+    assert len((await got(api, "query", **at, lookback_delta="3s"))["result"]) == 1
+    assert (await got(api, "query", **at, lookback_delta="1"))["result"] == []
+    span = {"query": "count(up)", "start": T0, "end": T0 + 600, "step": 1, "lookback_delta": "10m"}
+    [line] = (await got(api, "query_range", **span))["result"]
+    assert len(line["values"]) == 600
+
+
 async def test_metadata_tells_type_and_unit(api: httpx.AsyncClient) -> None:
     told = await got(api, "metadata", metric="req_total")
     assert told == {"req_total": [{"type": "counter", "help": "", "unit": ""}]}
@@ -234,13 +241,12 @@ BAD: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("query_range", {"query": "up", "start": 1, "end": 2}, 400, "bad_data", '"step"'),
     ("query_range", {"query": "up", "start": 1, "end": 2, "step": 0}, 400, "bad_data", "zero"),
     ("query_range", {"query": "up", "start": 1, "end": 2, "step": "1e99"}, 400, "bad_data", "292"),
-    ("query_range", {"query": "up", "start": 0, "end": 11_000, "step": 1}, 400, "bad_data", "11,0"),
+    ("query_range", {"query": "up", "start": 0, "end": 11_001, "step": 1}, 400, "bad_data", "11,0"),
     ("query_range", {"query": "up[1m]", "start": 1, "end": 2, "step": 1}, 400, "bad_data", "type"),
     ("series", {}, 400, "bad_data", "no match[]"),
     ("series", {"match[]": "up +"}, 400, "bad_data", '"match[]"'),
     ("series", {"match[]": '{job=~"("}'}, 400, "bad_data", "regex"),
     ("series", {"match[]": "{}"}, 400, "bad_data", '"match[]"'),
-    ("labels", {"start": 2, "end": 1}, 400, "bad_data", "before"),
     ("label//values", {}, 400, "bad_data", "label name"),
     ("format_query", {"query": "a b"}, 400, "bad_data", "parse error"),
     ("nothing", {}, 404, "not_found", "query_range"),
@@ -266,41 +272,6 @@ async def test_methods_are_bounded_and_the_form_too(api: httpx.AsyncClient) -> N
     assert (await api.get("/api/v1/query?" + "a=b&" * 2_000)).status_code == 400
 
 
-HOSTILE = [
-    "(" * 2_000 + "up" + ")" * 2_000,
-    "-" * 3_000 + "1",
-    "+".join(["up"] * 1_000),
-    'up{a=~"' + "(a*)*" * 400 + 'b"}',
-    'up{a=~"' + "(" * 1_500 + '"}',
-    "sum(" * 300 + "up" + ")" * 300,
-    "rate(up[100y:1ms])",
-    "count_over_time(" * 5 + "up" + "[100y:1s])" * 5,
-    "absent_over_time(up[99999999999999y])",
-    'label_replace(up, "a", "' + "$1" * 1_000 + '", "job", "(.*)")',
-    'count_values("x", up) * 1e308 ^ 1e308',
-    "up @ 1e308",
-    "up offset 1000000y",
-    "\x00",
-    "'\\xff'",
-    "quantile(nan, up) or topk(1e300, up)",
-    "vector(1) [1y:1s]",
-    "🙂",
-    "x" * 5_000,
-]
-
-
-async def test_hostile_expressions_are_bounded_and_harm_nobody(api: httpx.AsyncClient) -> None:
-    asked = [
-        api.post(f"/api/v1/{path}", data={"query": expr, "start": 1, "end": T0, "step": 2_000_000})
-        for expr in HOSTILE
-        for path in ("query", "query_range", "format_query", "parse_query")
-    ]
-    for answer in await asyncio.gather(*asked):
-        assert answer.status_code in {200, 400, 422, 503}, answer.text[:300]
-        assert answer.json()["status"] == ("success" if answer.status_code == 200 else "error")
-    assert (await got(api, "query", query="count(up)", time=T0))["result"][0]["value"] == [T0, "2"]
-
-
 async def test_many_queries_at_once_are_answered_or_told_to_come_again(
     running_server: Server,
 ) -> None:
@@ -322,29 +293,3 @@ async def test_the_guard_stands_before_it(tmp_path: Path) -> None:
             assert (await client.get("/api/v1/query?query=1")).status_code == 401
             client.headers["authorization"] = "Bearer " + "secret" * 4
             assert (await got(client, "query", query="1"))["resultType"] == "scalar"
-
-
-async def test_promtool_asks_it_as_it_asks_prometheus(
-    api: httpx.AsyncClient, running_server: Server, requires: Any
-) -> None:
-    promtool, url = requires("promtool"), running_server.url
-
-    async def asked(kind: str, *arguments: str) -> Any:
-        process = await asyncio.create_subprocess_exec(
-            *(promtool, "query", kind, "-o", "json") if kind in {"instant", "range"}
-            else (promtool, "query", kind),
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode == 0, err
-        return out.decode()
-
-    [row] = json.loads(await asked("instant", "--time", AT, url, 'up{job="node"}'))
-    assert row["value"] == [T0, "1"]
-    span = (f"--start={T0 - 30}", f"--end={T0}")
-    [line] = json.loads(await asked("range", *span, "--step=15s", url, "req_total"))
-    assert [value for _, value in line["values"]] == ["270", "285", "300"]
-    assert "b:2" in await asked("series", '--match=up{job="node"}', *span, url)
-    assert (await asked("labels", *span, url, "job")).split() == ["node", "prometheus"]

@@ -16,7 +16,7 @@ from mcp_api.readiness import Readiness
 from mcp_api.server import Server
 from projections.rebuild import Rebuilt
 from streams.errors import ProjectionError
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.windows import WindowsProcessor
 from streams.runners.local import LocalRunner

@@ -10,15 +10,9 @@ from typing import Any
 
 import pytest
 
-from streams.events.catalogue import (
-    DEADLETTER,
-    POINTS,
-    DeadLettered,
-    Envelope,
-    Event,
-    MetricsCollected,
-)
+from streams.events.catalogue import DeadLettered, Envelope, Event, MetricsCollected
 from streams.events.codec import encode
+from streams.events.topics import DEADLETTER, POINTS
 from streams.ingest.samples import Sample, as_request
 from streams.log.protocol import Append, Entry, Message
 from streams.log.sqlite_log import SqliteLog

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from mcp_api.server import Server
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.ingest.json_points import parse_arguments
 from streams.ingest.merging import Merger, Request
 from streams.log.protocol import Append

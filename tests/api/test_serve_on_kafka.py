@@ -21,7 +21,7 @@ from mcp_api.server import Server
 from projections.verify import projection_hashes, verify
 from streams.config import Settings
 from streams.errors import LogLocked, ProjectionError
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from tests.api.kafka_nodes import (
     collect,
     eventually,

@@ -25,7 +25,7 @@ from mcp_api.discovery import announced, find
 from mcp_api.replay_lines import tail_line
 from mcp_api.server import Server
 from mcp_api.stdio import RemoteToolbox, _Gone
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.sqlite_log import SqliteLog
 from tests.api.processes import ROOT, environment, quick_settings, run, serving
 
@@ -112,7 +112,8 @@ def actors(data_dir: Path) -> set[str]:
     try:
         records = log.read_now(POINTS, 0, 0)
         assert all(tail_line(record) for record in records)
-        return {record.headers["ce_actor"] for record in records if "ce_actor" in record.headers}
+        collected = [r for r in records if r.headers["ce_type"] == "metrics.collected.v1"]
+        return {record.headers["ce_actor"] for record in collected}
     finally:
         log.close()
 

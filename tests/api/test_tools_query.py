@@ -29,6 +29,7 @@ async def test_the_answer_has_the_contracts_fields(tmp_path) -> None:
         )
     assert answer["metric_name"] == "cpu"
     assert answer["aggregation"] == "avg"
+    assert answer["promql"] == 'avg by (service) (avg_over_time(cpu{host="a"}[2m]))'
     assert answer["query_time"] == "2026-01-01T12:00:00Z"
     assert answer["unit"] == "percent"
     assert answer["range"]["start"] == "2026-01-01T11:00:00Z"

@@ -18,7 +18,10 @@ from streams.errors import (
     RequestConflict,
     TooLarge,
 )
-from tests.api.tools_rig import open_rig, point
+from streams.events.alerting import NotificationFailed
+from streams.events.rules import RuleCreated
+from tests.api.tools_rig import NOW_MS, open_rig, point
+from tests.projections.alert_making import alert, moved, requested, rule, tell, told
 
 
 async def test_the_answer_has_the_contracts_fields(tmp_path) -> None:
@@ -48,6 +51,24 @@ async def test_the_answer_has_the_contracts_fields(tmp_path) -> None:
     assert "healthy" in answer.text
 
 
+async def test_active_alerts_are_those_that_fire_not_the_rules(tmp_path) -> None:
+    async with open_rig(tmp_path) as rig:
+        cpu = rule()
+        tell(rig.log, RuleCreated(cpu))
+        tell(rig.log, moved(alert(cpu, "a"), "inactive", "pending", NOW_MS))
+        tell(rig.log, moved(alert(cpu, "b"), "inactive", "firing", NOW_MS))
+        tell(rig.log, moved(alert(cpu, "b"), "firing", "no_data", NOW_MS))
+        for id_ in ("1", "2", "3"):
+            tell(rig.log, requested(id_, "ops", alert(cpu, "b")))
+        tell(rig.log, NotificationFailed("1", "ops", 1, NOW_MS, "away", NOW_MS + 1))
+        tell(rig.log, NotificationFailed("2", "ops", 1, NOW_MS, "gone"))
+        await told(rig.projector, rig.log)
+        metrics = (await rig.call("get_server_status"))["metrics"]
+    assert metrics["active_alerts"] == 1
+    assert (metrics["pending_alerts"], metrics["alert_rules"]) == (1, 1)
+    assert (metrics["notifications_outstanding"], metrics["notifications_failed"]) == (2, 1)
+
+
 async def test_what_is_configured_but_not_used_is_not_called_connected(tmp_path) -> None:
     async with open_rig(tmp_path, REDIS_URL="redis://localhost:6379/0") as rig:
         components = (await rig.call("get_server_status"))["components"]
@@ -63,6 +84,7 @@ async def test_a_read_side_that_does_not_work_is_told_rather_than_hidden(tmp_pat
     assert content["status"] == "degraded"
     assert content["components"]["database"].startswith("error: ")
     assert content["metrics"]["total_metrics_stored"] is None
+    assert content["metrics"]["active_alerts"] is None
     assert "Problem: database" in answer.text
 
 

@@ -19,7 +19,7 @@ from mcp_api.tools.times import (
     parse_time,
 )
 from streams.errors import InputError
-from streams.events.catalogue import TOPICS
+from streams.events.topics import TOPICS
 from streams.log.protocol import Position
 
 NOW_MS = 1_767_268_800_000

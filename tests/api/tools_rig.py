@@ -72,6 +72,7 @@ async def open_rig(
     runner.start()
     edge = Edge(log, SeriesLimits(), clock=lambda: NOW_MS)
     toolbox = LocalToolbox(
+        log=log,
         edge=edge,
         projector=projector,
         queries=Queries(projector),

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InputError, OffsetOutOfRange, TooLarge
-from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS
+from streams.events.topics import DEADLETTER, POINTS, WINDOWS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import (

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import PoisonError
+from streams.events import alerting, rules
 from streams.events.batch import (
     POINTS_MAX,
     MetricBatch,
@@ -28,9 +30,11 @@ from streams.events.codec import decode, encode, iso_time, parse_iso_time
 from streams.events.labels import parse_series, series_text
 from streams.events.upcast import Upcasters
 from streams.events.window import WindowBatch
-from tests.domain.golden_events import EVENTS
+from tests.domain.golden_alerting import ALERTING_EVENTS
+from tests.domain.golden_events import EVENTS as METRIC_EVENTS
 from tests.effort import examples
 
+EVENTS = {**METRIC_EVENTS, **ALERTING_EVENTS}
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -73,7 +77,7 @@ def plain(data: object) -> object:
         return (str(data.dtype.kind), data.tolist() if data.dtype.kind != "f" else data.tobytes())
     if isinstance(data, MetricBatch | WindowBatch):
         return [plain(getattr(data, name)) for name in type(data).__slots__]
-    if hasattr(data, "__slots__"):
+    if hasattr(data, "__slots__") and not isinstance(data, msgspec.Struct):
         return (type(data).__name__, [plain(getattr(data, name)) for name in data.__slots__])
     return data
 
@@ -138,6 +142,7 @@ def test_a_golden_file_reads_as_it_was_meant(wire_type: str) -> None:
 
 def test_every_golden_file_is_read() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} == set(EVENTS)
+    assert set(EVENTS) >= {*rules.WIRE_NAMES, *alerting.WIRE_NAMES}
 
 
 def test_a_later_version_is_reached_by_steps() -> None:
@@ -289,6 +294,13 @@ def test_a_truncated_body_is_poison(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, max(0, len(message.body) - 9)))
     with pytest.raises(PoisonError):
         decode(message.headers, message.body[:cut])
+
+
+def test_a_batch_that_ends_anywhere_is_poison() -> None:
+    message = encode(EVENTS["metrics.collected.v1"])
+    for size in range(len(message.body) - 8):
+        with pytest.raises(PoisonError):
+            decode(message.headers, message.body[:size])
 
 
 def test_every_bit_of_a_batch_may_be_flipped_without_another_error() -> None:

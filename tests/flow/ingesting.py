@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from streams.events.catalogue import DEADLETTER, POINTS, DeadLettered, MetricsCollected
+from streams.events.catalogue import DeadLettered, MetricsCollected
 from streams.events.codec import decode
 from streams.events.labels import parse_series
+from streams.events.topics import DEADLETTER, POINTS
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.kafka_log import KafkaLog

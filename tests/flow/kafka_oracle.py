@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS
+from streams.events.topics import DEADLETTER, POINTS, WINDOWS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Record

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from streams.errors import LogError, LogUnavailable
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Append, Entry, Message, RequestKey
 from streams.log.sqlite_log import SqliteLog
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import Any
 
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Append, Receipt

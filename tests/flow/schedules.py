@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from streams.events.batch import STALE, MetricBatch
 from streams.events.catalogue import (
-    POINTS,
     DeadLettered,
     Envelope,
     Event,
@@ -22,6 +21,7 @@ from streams.events.catalogue import (
     WindowClosed,
 )
 from streams.events.codec import decode, encode
+from streams.events.topics import POINTS
 from streams.events.window import WindowBatch
 from streams.log.protocol import Entry, Record
 from streams.processors.seam import HEAD, Tracked, advance, restore
@@ -45,9 +45,9 @@ class History:
     poison: int
 
 
-def record_of(offset: int, data: EventData, at_ms: int) -> Record:
+def record_of(offset: int, data: EventData, at_ms: int, *, topic: str = POINTS) -> Record:
     message = encode(Event(Envelope(f"test/{offset}", "test", at_ms, actor="tester"), data))
-    return Record(POINTS, 0, offset, at_ms, message.headers, message.body)
+    return Record(topic, 0, offset, at_ms, message.headers, message.body)
 
 
 def points(samples: Sequence[Point]) -> MetricsCollected:

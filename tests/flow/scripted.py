@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
-from streams.events.catalogue import POINTS, Ticked
+from streams.events.catalogue import Ticked
+from streams.events.topics import POINTS
 from streams.ingest.merging import Merger, Request
 from streams.log.protocol import Entry, Message
 from streams.processors.windows import WindowsProcessor

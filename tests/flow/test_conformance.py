@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS
+from streams.events.topics import DEADLETTER, POINTS, WINDOWS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Append, Entry, Message

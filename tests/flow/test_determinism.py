@@ -7,7 +7,7 @@ import random
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.events.catalogue import DEADLETTER
+from streams.events.topics import DEADLETTER
 from streams.processors.windows import WindowsProcessor
 from tests.effort import examples
 from tests.flow.schedules import (

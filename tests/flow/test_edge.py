@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import InputError, LogUnavailable, Overloaded, RequestConflict
-from streams.events.catalogue import POINTS, MetricsCollected
+from streams.events.catalogue import MetricsCollected
 from streams.events.codec import decode
 from streams.events.labels import parse_series, series_partition
+from streams.events.topics import POINTS
 from streams.ingest.edge import Collected, Edge
 from streams.ingest.json_points import parse_arguments
 from streams.ingest.merging import Merger, Request

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from streams.errors import InputError, LogDamaged, LogUnavailable, TooLarge
-from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS
+from streams.events.topics import DEADLETTER, POINTS, WINDOWS
 from streams.log.protocol import Append, DuplicateRequest, Entry, Message, RequestKey
 from streams.log.sqlite_log import SqliteLog
 from tests.effort import examples

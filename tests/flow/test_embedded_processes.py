@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import LogLocked, LogUnavailable, Overloaded
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Append, Entry, Message, Record, RequestKey
 from streams.log.sqlite_log import SqliteLog
 

@@ -23,8 +23,9 @@ import httpx
 from confluent_kafka import KafkaError, Message, Producer
 
 from streams.config import load_settings
-from streams.events.catalogue import WINDOWS, WindowAmended, WindowClosed
+from streams.events.catalogue import WindowAmended, WindowClosed
 from streams.events.codec import decode
+from streams.events.topics import WINDOWS
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Record
 from tests.api.processes import run

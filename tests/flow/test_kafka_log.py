@@ -21,7 +21,7 @@ from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
 
 from streams.errors import LogUnavailable, OffsetOutOfRange, Overloaded, TooLarge
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_foreign import read_foreign_headers
 from streams.log.kafka_log import KafkaLog

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from streams.errors import LogUnavailable
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.kafka_producer import Producer

@@ -24,7 +24,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from streams.errors import LogDamaged
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.ingest.merging import Merger, Request
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
@@ -131,10 +131,10 @@ class Workers:
 
 
 def partitions_of(child: Child) -> list[int]:
-    """What a worker says that it has."""
+    """What a worker says that it has of the points."""
     with suppress(httpx.HTTPError):
         answer = httpx.get(f"{child.url}/ready", timeout=5).json()
-        return [one["partition"] for one in answer["lag"]]
+        return [one["partition"] for one in answer["lag"] if one["processor"] == "windows"]
     return []
 
 

@@ -18,10 +18,12 @@ from cryptography.x509.oid import NameOID
 
 from streams.config import load_settings
 from streams.errors import ConfigError, LogUnavailable
-from streams.events.catalogue import POINTS
+from streams.events.topics import DEADLETTER, POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Append, Entry, Message
+from streams.processors.windows import WindowsProcessor
+from streams.runners.kafka_runner import KafkaRunner
 from tests.kafka_cluster import Cluster
 
 PEM = serialization.Encoding.PEM
@@ -138,6 +140,20 @@ def test_a_log_is_written_and_read_over_tls_with_a_password(secured: Secured) ->
     with closing(KafkaLog.open(secured.config())) as log:
         log.submit(Append((Entry(POINTS, 0, Message({}, b"safe")),))).result()
         assert [record.body for record in log.read_now(POINTS, 0, 0)] == [b"safe"]
+
+
+def test_workers_join_write_and_read_over_tls_with_a_password(secured: Secured) -> None:
+    config = secured.config(TOPIC_PREFIX="agents.", PARTITIONS="1")
+    with closing(KafkaLog.open(config)) as log:
+        poison = Entry(POINTS, 0, Message({"ce_type": "no.such.v1"}, b"?"))
+        log.submit(Append((poison,))).result()
+        runner = KafkaRunner(config, log, [WindowsProcessor()], tick_ms=1_000)
+        runner.start()
+        try:
+            assert log.wait_for({(DEADLETTER, 0): 0}, 60)
+        finally:
+            assert runner.stop(20)
+        assert len(log.read_now(DEADLETTER, 0, 0)) == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.errors import ConfigError, LogUnavailable
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Record
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import Tracked, advance, restore

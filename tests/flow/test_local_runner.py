@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.events.catalogue import DEADLETTER, POINTS, WINDOWS, EventData, Ticked
+from streams.events.catalogue import EventData, Ticked
 from streams.events.codec import TICKED, decode
+from streams.events.topics import DEADLETTER, POINTS, WINDOWS
 from streams.log.protocol import Append, Entry, Message, Record
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import HEAD, ReadBack, Step
@@ -265,6 +266,9 @@ class Breaks:
         return Step(len(records) // state)
 
     def newest_tick_ms(self, state: int) -> None:
+        return None
+
+    def due_ms(self, state: int) -> None:
         return None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import ConfigError, LogDamaged, LogError, LogUnavailable
-from streams.events.catalogue import DEADLETTER, POINTS, TOPICS, WINDOWS
+from streams.events.topics import DEADLETTER, POINTS, TOPICS, WINDOWS
 from streams.log.protocol import Append, Entry, Message
 from streams.log.sqlite_check import WHOLE_BYTES_MAX
 from streams.log.sqlite_file import APPLICATION_ID, create

@@ -18,10 +18,11 @@ import pytest
 from streams import KafkaConfig, MetricsProducer, SyncMetricsProducer
 from streams.errors import InputError, LogUnavailable
 from streams.events.batch import POINTS_MAX, MetricBatch
-from streams.events.catalogue import POINTS, MetricsCollected
+from streams.events.catalogue import MetricsCollected
 from streams.events.codec import decode
 from streams.events.labels import parse_series, series_partition
 from streams.events.slices import numbered, slices_of
+from streams.events.topics import POINTS
 from streams.ingest.json_points import parse_arguments
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import BODY_BYTES_MAX, Record

@@ -13,9 +13,10 @@ import numpy as np
 import psutil
 import pytest
 
-from streams.events.catalogue import POINTS, MetricsCollected
+from streams.events.catalogue import MetricsCollected
 from streams.events.codec import decode
 from streams.events.labels import check_series, parse_series
+from streams.events.topics import POINTS
 from streams.ingest.cpu_usage import CpuUsage
 from streams.ingest.demo import STEP_MS, fleet_batch, run_demo
 from streams.ingest.edge import Edge

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from streams.domain.repeats import Limits
 from streams.events.batch import STALE_BITS
-from streams.events.catalogue import DEADLETTER, POINTS, DeadLettered, MetricsCollected, Ticked
+from streams.events.catalogue import DeadLettered, MetricsCollected, Ticked
 from streams.events.codec import decode
 from streams.events.slices import SLICES_HEADER, numbered, numbered_key, slices_of
+from streams.events.topics import DEADLETTER, POINTS
 from streams.ingest.merging import Merger, Request
 from streams.log.protocol import BODY_BYTES_MAX, Record
 from streams.processors.repeats import DROPPED, SEEN

@@ -12,13 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import LogUnavailable
-from streams.events.catalogue import (
-    POINTS,
-    MetricsCollected,
-    WindowClosed,
-)
+from streams.events.catalogue import MetricsCollected, WindowClosed
 from streams.events.codec import decode
 from streams.events.labels import series_partition
+from streams.events.topics import POINTS
 from streams.ingest.foreign import understand
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.republish import Republisher

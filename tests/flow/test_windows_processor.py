@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from streams.domain.sketch import quantile
 from streams.events.batch import STALE, MetricBatch, encode_batch
 from streams.events.catalogue import (
-    DEADLETTER,
-    WINDOWS,
     DeadLettered,
     EventData,
     MetricsCollected,
@@ -26,6 +24,7 @@ from streams.events.catalogue import (
 )
 from streams.events.codec import decode
 from streams.events.ipc import write_ipc
+from streams.events.topics import DEADLETTER, WINDOWS
 from streams.events.window import WindowBatch
 from streams.log.protocol import BODY_BYTES_MAX, Entry, Record
 from streams.processors.seam import HEAD

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from projections.duck import DuckProjection
+from projections.projector import Projector
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import open_log
 
@@ -29,3 +30,11 @@ def projection(log: SqliteLog, path: Path) -> Iterator[DuckProjection]:
     projection = DuckProjection.open(path, log)
     yield projection
     projection.close()
+
+
+@pytest.fixture
+def projector(log: SqliteLog, path: Path) -> Iterator[Projector]:
+    projector = Projector(log, path)
+    projector.start()
+    yield projector
+    projector.stop(20.0)

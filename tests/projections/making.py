@@ -12,17 +12,10 @@ from projections.reading import reading
 from projections.source import SourceLog
 from projections.verify import Hashes, projection_hashes
 from streams.events.batch import MetricBatch
-from streams.events.catalogue import (
-    POINTS,
-    WINDOWS,
-    Envelope,
-    Event,
-    EventData,
-    MetricsCollected,
-    Ticked,
-)
+from streams.events.catalogue import Envelope, Event, EventData, MetricsCollected, Ticked
 from streams.events.codec import encode
 from streams.events.labels import series_text
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Append, Entry, Message, Position
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import advance, restore

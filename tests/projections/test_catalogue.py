@@ -11,9 +11,10 @@ import pytest
 
 from projections.projector import Projector
 from projections.queries import LabelValues, Matcher, MetricInfo, Queries, Selection, Totals
+from projections.source import TOPICS
 from streams.errors import InputError
 from streams.events.batch import STALE
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import BEGIN_MS, close_windows, collect, text, tick
 
@@ -101,7 +102,7 @@ async def test_an_answer_says_how_fresh_it_is(queries: Queries, log: SqliteLog) 
     fresh = queries.as_of()
     assert fresh.time_ms == BEGIN_MS + 9
     ends = log.ends()
-    assert fresh.positions == {(t, 0): ends[t, 0] for t in (POINTS, WINDOWS)}
+    assert fresh.positions == {(t, 0): ends[t, 0] for t in TOPICS}
 
 
 async def test_an_export_is_sorted_by_series_and_time(queries: Queries) -> None:

@@ -12,7 +12,7 @@ from projections.samples import sort_out
 from projections.series import NEVER
 from streams.errors import ProjectionError
 from streams.events.batch import STALE
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.protocol import Message
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import (

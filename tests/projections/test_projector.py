@@ -15,7 +15,7 @@ from projections.queries import Queries, Selection
 from projections.rebuild import Rebuilt, rebuild_file
 from projections.verify import projection_hashes, verify
 from streams.errors import InputError, LogUnavailable, NotCaughtUp, ProjectionError
-from streams.events.catalogue import DEADLETTER, POINTS
+from streams.events.topics import DEADLETTER, POINTS
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import BEGIN_MS, collect, open_log, text
 

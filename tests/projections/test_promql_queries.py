@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import pytest
 
 from projections.projector import Projector
 from projections.promql_queries import Declared, PromqlQueries
-from streams.errors import QueryError, QuerySyntaxError, QueryTimeout, QueryTooLarge
+from projections.reading import Ending
+from streams.errors import (
+    QueryCancelled,
+    QueryError,
+    QuerySyntaxError,
+    QueryTimeout,
+    QueryTooLarge,
+)
 from streams.events.batch import STALE
 from streams.log.sqlite_log import SqliteLog
 from streams.promql.limits import Limits
@@ -100,13 +108,29 @@ async def test_a_computation_without_samples_ends_in_time_too(filled: House) -> 
     assert filled.queries.instant("up", after(5)).labels
 
 
+async def test_a_query_that_nobody_waits_for_ends_early(filled: House) -> None:
+    ending = Ending()
+    queries = PromqlQueries(filled.projector, timeout_s=600.0, ending=ending)
+    assert queries.instant("up", after(5)).labels
+    costly = " + ".join(["sum(sum_over_time(vector(1)[1000000s:1s]))"] * 64)
+    running = asyncio.create_task(asyncio.to_thread(queries.instant, costly, after(5)))
+    await asyncio.sleep(0)
+    ending.end()
+    with pytest.raises(QueryCancelled):
+        await running
+    with pytest.raises(QueryCancelled, match="no longer waits"):
+        queries.labels([], *ALWAYS, limit=9)
+
+
 async def test_a_query_of_too_many_samples_is_refused(filled: House) -> None:
-    few = PromqlQueries(filled.projector, limits=Limits(samples_max=9))
-    assert few.instant("count_over_time(up{job='a'}[1h])", after(5)).value.tolist() == [6.0]
-    with pytest.raises(QueryTooLarge, match="more than 9 samples"):
+    few = PromqlQueries(filled.projector, limits=Limits(samples_max=5))
+    assert few.instant("count_over_time(up{job='b'}[1h])", after(5)).value.tolist() == [4.0]
+    with pytest.raises(QueryTooLarge, match="more than 5 samples at once"):
         few.instant("count_over_time(up[1h])", after(5))
-    with pytest.raises(QueryTooLarge, match="reads more than"):
-        few.instant("count_over_time(up{job='a'}[1h]) + sum_over_time(up[1h])", after(5))
+    some = PromqlQueries(filled.projector, limits=Limits(samples_max=9))
+    assert len(some.instant("up", after(5)).labels) == 2
+    with pytest.raises(QueryTooLarge, match="more than 9 samples at once"):
+        some.instant("up + up", after(5))
 
 
 async def test_series_are_those_with_samples_in_the_range(filled: House) -> None:

@@ -92,7 +92,7 @@ def expected(
             finite = all(map(math.isfinite, values))
             return statistics.pstdev(values) if finite else math.nan
         case "quantile":
-            ordered = sorted(values, key=lambda value: (math.isnan(value), value))
+            ordered = sorted(values, key=lambda value: (not math.isnan(value), value))
             place = 0.5 * (len(ordered) - 1)
             low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
             return low if low == high else low + (high - low) * (place % 1)
@@ -176,6 +176,7 @@ async def test_growth_is_counted_in_the_step_of_the_later_sample(house: House) -
     answer = house.queries.aggregate(asked, function="increase", step_ms=STEP_MS)
     assert answer.groups[0].value == 2 + 3 + 2 + 1
     assert [value for _, value in answer.groups[0].points] == [2.0, 5.0, 1.0]
+    assert house.queries.aggregate(asked, function="increase").groups[0].value == 8
     rate = house.queries.aggregate(asked, function="rate", step_ms=STEP_MS).groups[0]
     assert rate.value == pytest.approx(8 / 40)
     assert [value for _, value in rate.points] == pytest.approx([0.2, 0.5, 0.1])

@@ -24,9 +24,10 @@ from projections.verify import verify
 from streams.domain import repeats
 from streams.domain.repeats import Limits, Seen
 from streams.events.batch import STALE
-from streams.events.catalogue import POINTS, WINDOWS, Envelope, Event, MetricsCollected
+from streams.events.catalogue import Envelope, Event, MetricsCollected
 from streams.events.codec import encode
 from streams.events.slices import SLICES_HEADER, Slice, encode_slices, numbered_key
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Message
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.windows import WindowsProcessor

@@ -14,8 +14,9 @@ import pytest
 from projections.duck import DuckProjection
 from projections.rebuild import rebuild_file
 from projections.verify import verify
-from streams.events.catalogue import POINTS, Envelope, Event, Ticked
+from streams.events.catalogue import Envelope, Event, Ticked
 from streams.events.codec import encode
+from streams.events.topics import POINTS
 from streams.ingest.edge import Collected, Edge
 from streams.ingest.json_points import parse_body
 from streams.ingest.merging import Merger, Request

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from projections.duck import DuckProjection
 from projections.verify import refold_hashes, verify
 from streams.events.batch import STALE, STALE_BITS
-from streams.events.catalogue import POINTS, WINDOWS
+from streams.events.topics import POINTS, WINDOWS
 from streams.log.protocol import Message
 from streams.log.sqlite_log import SqliteLog
 from tests.effort import examples

@@ -19,7 +19,7 @@ from projections.queries import Queries
 from projections.snapshot import HeldFile, check_snapshot
 from projections.verify import projection_hashes, verify
 from streams.errors import ProjectionDamaged, ProjectionError
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import BEGIN_MS, collect, hashes, open_log, text
 

@@ -16,7 +16,7 @@ from projections.rebuild import Rebuilt
 from projections.verify import refold_hashes, verify
 from streams.errors import ProjectionError
 from streams.events.batch import STALE
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.making import (
     BEGIN_MS,

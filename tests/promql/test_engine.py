@@ -80,9 +80,9 @@ def test_absence_is_a_series_with_the_labels_asked_for() -> None:
 
 def test_what_a_query_reads_holds_and_computes_is_limited() -> None:
     for limits, sentence in (
-        (Limits(samples_max=39), "more than 39 samples"),
+        (Limits(samples_max=39), "more than 39 samples at once"),
         (Limits(series_max=9), "10 series, at most 9"),
-        (Limits(cells_max=19), "10 series at 2 steps, at most 19"),
+        (Limits(cells_max=19), "more than 19 values at once, with a vector of 10 series"),
         (Limits(work_max=60), "computes more than 60 values"),
         (Limits(steps_max=1), "2 steps, at most 1"),
         (Limits(expression_bytes_max=10), "at most 10"),
@@ -100,7 +100,7 @@ def test_samples_are_counted_over_all_selectors() -> None:
 
 
 def test_a_subquery_of_too_many_steps_is_refused_before_it_is_computed() -> None:
-    with pytest.raises(QueryTooLarge, match="steps, at most"):
+    with pytest.raises(QueryTooLarge, match="1 series at 3153600000000 steps"):
         instant_query("max_over_time(x_total[100y:1ms])", SOURCE, 0)
 
 

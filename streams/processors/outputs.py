@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from streams.errors import ProjectionError
-from streams.events.catalogue import POINTS
+from streams.events.topics import POINTS
 from streams.log.protocol import Record
-from streams.processors.seam import PREVIOUS_HEADER
+
+PREVIOUS_HEADER: Final = "previous"
+"""Of an output: the out_seq of the one before it from its processor and partition in the partition
+that it goes to, so that a reader of that can tell a loss from a number that went elsewhere."""
 
 Maker = tuple[str, int]
-"""A processor's name and the partition that it reads and writes."""
+"""A processor's name and the partition that it reads."""
 
 Marks = Mapping[Maker, int]
 """The highest number absorbed of each."""
@@ -25,7 +28,7 @@ _DIGITS_MAX = 18
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """``previous``: the number before it on its topic; None for the first, or where it is not
+    """``previous``: the number before it in its partition; None for the first, or where it is not
     told (by earlier versions)."""
 
     maker: Maker
@@ -40,31 +43,33 @@ def output_of(record: Record) -> Output | None:
         return None
     name, _, place = record.headers.get("ce_id", "").partition("/")
     partition, _, number = place.partition("/")
-    if record.headers.get("ce_source") != f"processor/{name}" or partition != str(record.partition):
+    if record.headers.get("ce_source") != f"processor/{name}":
         return None
-    if (known := _number(number)) is None:
+    maker, known = _number(partition), _number(number)
+    if maker is None or known is None:
         return None
-    return Output((name, record.partition), known, _number(record.headers.get(PREVIOUS_HEADER, "")))
+    return Output((name, maker), known, _number(record.headers.get(PREVIOUS_HEADER, "")))
 
 
 def is_repeat(marks: Marks, output: Output) -> bool:
-    """Whether it was absorbed before.
+    """Whether it was absorbed before."""
+    mark = marks.get(output.maker)
+    return mark is not None and output.number <= mark
 
-    `ProjectionError` where the one before it on its topic was not; nothing is asked of the first
-    that is seen of a maker.
+
+def missing_before(marks: Marks, output: Output) -> str:
+    """Where the one before it was not absorbed: what is missing, as a sentence; else "".
+
+    Nothing is asked of the first that is seen of a maker.
     """
     mark = marks.get(output.maker)
-    if mark is None:
-        return False
-    if output.number <= mark:
-        return True
-    if output.previous is not None and output.previous != mark:
-        name, partition = output.maker
-        raise ProjectionError(
-            f"output {name}/{partition}/{output.number} comes after {output.previous}, but the "
-            f"newest that was read is {mark}: an output is missing from the log"
-        )
-    return False
+    if mark is None or output.previous is None or output.previous == mark:
+        return ""
+    name, partition = output.maker
+    return (
+        f"output {name}/{partition}/{output.number} comes after {output.previous}, but the "
+        f"newest that was read is {mark}: an output is missing from the log"
+    )
 
 
 def _number(digits: str) -> int | None:
