@@ -19,6 +19,7 @@ commands that read the log and the database::
   admin_routes         POST /admin/rebuild and /admin/verify, told as JSON lines
   rules_route          /admin/rules, every rule out and rule files in
   backtest_route       POST /admin/backtest, what a rule would have done, told as JSON lines
+  heartbeat_route      POST /api/v1/heartbeat/<name>, a target says that it is alive
   snapshot_route       GET /admin/snapshot, the whole database
   mcp_protocol         the MCP server, on the SDK's low-level server
   mcp_http             /mcp, which loads the SDK at its first request
@@ -31,6 +32,7 @@ commands that read the log and the database::
   data_dir             what lies in a data directory, and whose it is
   pipeline             the processors as the settings want them
   telling              who is told of alerts, by the process that has them to tell
+  watching             which targets this process checks, and what it finds
   backbone             a server's log and what reads it: embedded, or a node's part on Kafka
   snapshot_fetch       another node's database, for one that has none yet
   discovery            how processes find the server of a data directory

@@ -13,6 +13,7 @@ from mcp_api.caller import Admission
 from mcp_api.data_dir import projection_path
 from mcp_api.export_route import ExportRoute
 from mcp_api.guard import Guard, GuardLimits
+from mcp_api.heartbeat_route import heartbeat_route
 from mcp_api.mcp_http import McpHttp, refuse_stream
 from mcp_api.pages import health, index, metrics, ready
 from mcp_api.prometheus_api.route import PrometheusApi
@@ -23,6 +24,8 @@ from mcp_api.telemetry import Telemetry
 from mcp_api.tool_calls import ToolCalls
 from mcp_api.tool_route import ToolRoute
 from mcp_api.tools.toolbox import LocalToolbox
+from mcp_api.watching import Watching
+from projections.health_queries import HealthQueries
 from projections.projector import Projector
 from streams.config import Settings
 
@@ -35,6 +38,7 @@ def build_app(
     mcp: McpHttp,
     projector: Projector,
     prometheus_api: PrometheusApi,
+    watching: Watching,
     telemetry: Telemetry,
     not_ready: Callable[[], list[str]],
     limits: GuardLimits,
@@ -46,6 +50,7 @@ def build_app(
             "/mcp": {"POST": mcp, "GET": _no_stream, "DELETE": _no_stream},
             "/logfire-mcp": {"POST": ToolRoute(calls)},
             "/export": {"GET": ExportRoute(toolbox)},
+            "/api/v1/heartbeat/*": {"POST": heartbeat_route(HealthQueries(projector), watching)},
             "/api/v1/*": {"GET": prometheus_api, "POST": prometheus_api},
             "/metrics": {"GET": metrics(telemetry)},
             "/health": {"GET": health()},

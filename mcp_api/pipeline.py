@@ -7,9 +7,10 @@ from typing import Any
 
 from streams.config import Settings
 from streams.domain.alert_routing import Routing
-from streams.events.topics import POINTS, RULE_INPUTS
+from streams.events.topics import HEALTH_RESULTS, POINTS, RULE_INPUTS
 from streams.processors.commands import CommandsProcessor
 from streams.processors.evaluate import EvaluateProcessor
+from streams.processors.health import HealthProcessor
 from streams.processors.notify import NotifyProcessor
 from streams.processors.route import RouteProcessor
 from streams.processors.seam import Processor
@@ -36,10 +37,11 @@ def all_processors(
 def alert_processors(
     settings: Settings, partitions: Callable[[str], int], routing: Routing
 ) -> list[Processor[Any]]:
-    """Those that decide commands, evaluate rules and tell of alerts."""
+    """Those that decide commands, fold health checks, evaluate rules and tell of alerts."""
     return [
         CommandsProcessor(points_partitions=partitions(POINTS)),
         RouteProcessor(partitions=partitions(RULE_INPUTS), tick_ms=settings.tick_s * 1000),
+        HealthProcessor(partitions(HEALTH_RESULTS)),
         EvaluateProcessor(sources=partitions(POINTS), evaluation_ms=evaluation_ms(settings)),
         NotifyProcessor(routing),
     ]

@@ -34,7 +34,9 @@ from mcp_api.telemetry import Telemetry
 from mcp_api.telling import Telling, configured
 from mcp_api.tool_calls import ToolCalls
 from mcp_api.tools.toolbox import LocalToolbox
+from mcp_api.watching import Watching, configured_targets, register
 from projections.answers import Selection
+from projections.health_queries import HealthQueries
 from projections.projector import Projector
 from projections.queries import Queries
 from projections.rebuild import Rebuilt
@@ -152,6 +154,7 @@ class Server:
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
         self._configuration = configured(settings)
+        self._targets = configured_targets(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         bound = bind(settings.host, settings.port)
         stack.callback(bound.close)
@@ -163,6 +166,8 @@ class Server:
         if self.runner is not None:
             self._telling = Telling(self.log, self.runner, self._configuration)
             self._keep(self._telling.run())
+        self._watching = Watching(self.log, self.runner, self._targets, settings)
+        self._keep(self._watching.run())
         self.edge = Edge(self.log, self.limits)
         stack.push_async_callback(self._close_edge)
         self.app = self._application()
@@ -290,6 +295,7 @@ class Server:
             routing=self._configuration.routing,
             telling=self._telling,
             watch=self._backbone.watch,
+            watching=self._watching,
         )
         self._stack.callback(self.toolbox.close)
         self.calls = ToolCalls(self.toolbox, self.telemetry, call_s=self._limits.call_s)
@@ -305,12 +311,14 @@ class Server:
             mcp=mcp,
             projector=self.projector,
             prometheus_api=prometheus_api,
+            watching=self._watching,
             telemetry=self.telemetry,
             not_ready=self.not_ready,
             limits=self._limits,
         )
         if self._telling is not None:
             self.telemetry.add_gauges(self._telling.gauges)
+        self.telemetry.add_gauges(self._watching.gauges)
         self.telemetry.add_gauges(
             partial(
                 server_gauges,
@@ -328,11 +336,17 @@ class Server:
     def _start_producers(self) -> None:
         beginning = partial(Commander(self.log).begin_with, DEFAULT_RULES)
         self._keep(until_available(beginning, "the default rules"))
+        self._keep(until_available(self._register_targets, "the targets of health checks"))
         interval_s = self.settings.metrics_collection_interval_s
         if interval_s:
             self._keep(run_collector(self.edge, interval_s, self.settings.host_label))
         if self._demo_hosts:
             self._keep(run_demo(self.edge, hosts=self._demo_hosts))
+
+    async def _register_targets(self) -> None:
+        """Once it is known which are registered."""
+        await self.until_ready()
+        await register(Commander(self.log), HealthQueries(self.projector), self._targets)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs it until the server stops."""

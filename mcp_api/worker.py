@@ -25,6 +25,7 @@ from mcp_api.readiness import STALLED_S
 from mcp_api.router import Router
 from mcp_api.telemetry import Gauge, Telemetry
 from mcp_api.telling import Telling, configured
+from mcp_api.watching import Watching, configured_targets
 from streams.config import Settings
 from streams.errors import ConfigError
 from streams.log.kafka_config import KafkaConfig
@@ -82,6 +83,7 @@ class Worker:
         self._ingest: KafkaIngest | None = None
         self._watch: LogWatch | None = None
         self._telling: Telling | None = None
+        self._watching: Watching | None = None
         self._ends_at_start = 0
         self._caught_up = False
         self._stack = AsyncExitStack()
@@ -154,7 +156,7 @@ class Worker:
         log = await asyncio.to_thread(KafkaLog.open, self._kafka, timeout_s=SETTLE_S)
         self._stack.push_async_callback(asyncio.to_thread, log.close)
         settings = self._settings
-        configuration = configured(settings)
+        configuration, targets = configured(settings), configured_targets(settings)
         runner = kafka_runner(log, settings, configuration.routing, settings.worker_id or "")
         self._ingest = await asyncio.to_thread(add_ingest, runner.host, log, settings)
         self._stack.push_async_callback(self._leave, runner)
@@ -165,6 +167,9 @@ class Worker:
         self._telling = Telling(log, runner, configuration)
         telling = asyncio.create_task(self._telling.run())
         self._stack.push_async_callback(_ended, telling)
+        self._watching = Watching(log, runner, targets, settings)
+        watched = asyncio.create_task(self._watching.run())
+        self._stack.push_async_callback(_ended, watched)
         self._ends_at_start = sum(log.ends().values())
         self._log, self._runner = log, runner
 
@@ -181,6 +186,8 @@ class Worker:
             return f"the processors stopped: {failure}"
         if self._telling is not None and (failure := self._telling.failure()) is not None:
             return f"nobody is told of alerts any more: {failure}"
+        if self._watching is not None and (failure := self._watching.failure()) is not None:
+            return f"targets are not checked any more: {failure}"
         stalled_s = self._runner.stalled_for_s()
         if stalled_s > self._settings.worker_stall_timeout_s:
             return f"the processors have made no progress for {stalled_s:.0f} s"
@@ -239,6 +246,8 @@ class Worker:
         )
         if self._telling is not None:
             yield from self._telling.gauges()
+        if self._watching is not None:
+            yield from self._watching.gauges()
         counts = self._ingest.counts() if self._ingest is not None else {}
         for what in ("messages", "points", "dead_letters"):
             yield Gauge(

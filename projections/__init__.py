@@ -7,10 +7,12 @@ Modules in the order the data flows:
   samples          columns of samples: possible duplicates, the newest, bits of values; pure
   requests         requests that came before: rows left out; pure
   alert_rows       events about alerts to rows; pure
+  health_rows      events about health to rows; pure
   fold             records to rows: interning, duplicates, positions; pure
   schema           the tables of the DuckDB file, and views for analysts
   duck_file        opening the file, and loading its rows into memory
   alert_write      the statements that write rows about alerts
+  health_write     the statements that write rows about health
   duck_write       the statements of one write
   duck_requests    what is known of requests, in memory as in the file
   answers          what may be asked, and the shapes of the answers
@@ -26,6 +28,7 @@ Modules in the order the data flows:
   query_rules      rules, alerts, silences and answers to commands as they stand
   query_ledger     the ledger of a rule: who, when, why, and who was told
   alert_queries    every question about rules and alerts, typed and bounded
+  health_queries   every question about targets and their health
   query_aggregate  aggregates by group and step
   query_catalogue  metrics, labels, times and totals
   query_export     samples in rows

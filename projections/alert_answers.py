@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from streams.events.alerting import State
+from streams.events.health import HealthFact
 from streams.events.rules import Fact, Rule, Severity, Silence
 from streams.log.protocol import Position
 
@@ -250,7 +251,7 @@ class Silences:
 class CommandAnswer:
     """What became of a command: a fact, or `streams.events.rules.CommandRefused`."""
 
-    fact: Fact
+    fact: Fact | HealthFact
     position: Position
     at_ms: int
 

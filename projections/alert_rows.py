@@ -14,7 +14,7 @@ from typing import Any, Literal, assert_never
 import msgspec
 
 from streams.errors import PoisonError
-from streams.events import rules
+from streams.events import health, rules
 from streams.events.alerting import (
     NotificationAttempted,
     NotificationDelivered,
@@ -27,6 +27,12 @@ from streams.events.alerting import (
     Transition,
 )
 from streams.events.catalogue import Envelope, Event
+from streams.events.health import (
+    HealthCheckRequested,
+    HealthFact,
+    TargetRegistered,
+    TargetRemoved,
+)
 from streams.events.rules import (
     AlertAcknowledged,
     CommandRefused,
@@ -42,7 +48,9 @@ from streams.events.rules import (
 
 Row = dict[str, Any]
 
-WIRE_NAME_OF = {kind: name for name, kind in rules.WIRE_NAMES.items()}
+WIRE_NAME_OF = {
+    kind: name for names in (rules.WIRE_NAMES, health.WIRE_NAMES) for name, kind in names.items()
+}
 
 _INTEGERS = range(-(2**63), 2**63)
 _SPECIAL = frozenset(("NaN", "+Inf", "-Inf"))
@@ -74,7 +82,7 @@ class AlertRows:
             raise PoisonError(f"{type(event.data).__name__} cannot be stored: {error}") from error
         for _, row in told:
             for name, value in row.items():
-                _check(name, value)
+                check_cell(name, value)
         for table, row in told:
             self._take(table, row)
 
@@ -140,6 +148,8 @@ def _told(offset: int, event: Event) -> _Told:
             | CommandRefused()
         ):
             return [_answer(offset, envelope, data), *_decided(offset, envelope, data)]
+        case TargetRegistered() | TargetRemoved() | HealthCheckRequested():
+            return [_answer(offset, envelope, data)]
         case Transition():
             return _transition(offset, envelope, data)
         case RuleEvaluationFailed() | RuleEvaluationRecovered():
@@ -192,7 +202,7 @@ def _decided(offset: int, envelope: Envelope, fact: Fact) -> _Told:
             assert_never(fact)
 
 
-def _answer(offset: int, envelope: Envelope, fact: Fact) -> tuple[_Target, Row]:
+def _answer(offset: int, envelope: Envelope, fact: Fact | HealthFact) -> tuple[_Target, Row]:
     return "command_answers", {
         "causation_id": envelope.causation_id,
         "log_offset": offset,
@@ -351,8 +361,8 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _check(name: str, value: object) -> None:
-    """`PoisonError` for what no column can hold."""
+def check_cell(name: str, value: object) -> None:
+    """`PoisonError` for what no column can hold: text that is no Unicode, more than 64 bits."""
     match value:
         case str():
             try:
@@ -363,6 +373,6 @@ def _check(name: str, value: object) -> None:
             raise PoisonError(f"{name} is {value}; it has 64 bits")
         case list():
             for one in value:
-                _check(name, one)
+                check_cell(name, one)
         case _:
             pass

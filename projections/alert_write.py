@@ -13,9 +13,9 @@ from projections.alert_rows import AlertRows, Row
 def write_alerts(db: Any, rows: AlertRows) -> None:
     """Inserts come first: what changes may be among them."""
     for table, inserted in rows.inserted.items():
-        _insert(db, table, inserted)
-    _replace(db, "rules", "rule_id", rows.rules)
-    _replace(db, "alerts", "fingerprint", _with_begins(db, rows.alerts))
+        insert_rows(db, table, inserted)
+    replace_rows(db, "rules", "rule_id", rows.rules)
+    replace_rows(db, "alerts", "fingerprint", _with_begins(db, rows.alerts))
     _update(db, "silences", "silence_id", list(rows.silences.values()))
     _update(db, "notifications", "notification_id", list(rows.notifications.values()))
 
@@ -43,17 +43,19 @@ def _with_begins(db: Any, rows: Mapping[str, Row | None]) -> dict[str, Row | Non
     }
 
 
-def _replace(db: Any, table: str, key: str, rows: Mapping[str, Row | None]) -> None:
+def replace_rows(db: Any, table: str, key: str, rows: Mapping[str, Row | None]) -> None:
+    """The row that now stands for each key; None: none any more."""
     if not rows:
         return
     db.register("incoming", pa.table({key: list(rows)}))
     db.execute(f"DELETE FROM {table} WHERE {key} IN (FROM incoming)")  # noqa: S608
     db.unregister("incoming")
     if standing := [row for row in rows.values() if row is not None]:
-        _insert(db, table, standing)
+        insert_rows(db, table, standing)
 
 
-def _insert(db: Any, table: str, rows: Sequence[Row]) -> None:
+def insert_rows(db: Any, table: str, rows: Sequence[Row]) -> None:
+    """At least one."""
     db.register("incoming", pa.Table.from_pylist(rows))
     db.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608
     db.unregister("incoming")

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from projections.alert_write import write_alerts
 from projections.fold import Change, Points
+from projections.health_write import write_health
 from projections.samples import is_stale
 from projections.series import NewSeries
 from streams.events.batch import Floats, Index, Ints
@@ -31,6 +32,8 @@ def write_change(db: Any, change: Change) -> Ints:
         _insert(db, "windows", pa.Table.from_batches(change.windows))
     if change.alerts:
         write_alerts(db, change.alerts)
+    if change.health:
+        write_health(db, change.health)
     _write_positions(db, change)
     _count(db, "duplicates", len(repeated) + change.again)
     _count(db, "poison", change.poison)

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from projections.alert_rows import AlertRows
+from projections.health_rows import HealthRows
 from projections.requests import Requests, fresh_of
 from projections.samples import Flags, Rows, equal_but_for_bits, one_nan, sort_out
 from projections.series import NewSeries, SeriesTable, new_series
@@ -28,10 +29,17 @@ from streams.events.batch import Floats, Index, Ints, MetricBatch
 from streams.events.catalogue import Event, MetricsCollected, WindowAmended, WindowClosed
 from streams.events.codec import decode
 from streams.events.slices import SLICES_HEADER
-from streams.events.topics import ALERTS
+from streams.events.topics import ALERTS, HEALTH_RESULTS
 from streams.events.window import WindowBatch, window_table
 from streams.log.protocol import Record
-from streams.processors.outputs import Maker, Marks, is_repeat, missing_before, output_of
+from streams.processors.outputs import (
+    Maker,
+    Marks,
+    Output,
+    is_repeat,
+    missing_before,
+    output_of,
+)
 
 WINDOW_WEIGHT = 6
 """A window's row takes the memory of so many samples."""
@@ -74,8 +82,8 @@ class Change:
 
     ``reached``, ``marks``, ``requests``: all of them after it. ``first_id``: the id of the first of
     ``added``. ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has
-    them; ``alerts``: those of the tables about alerts. ``repeats``: outputs left out, as they were
-    absorbed before; ``again``: samples left out, as their requests were.
+    them; ``alerts``, ``health``: those of their tables. ``repeats``: outputs left out, since
+    they were absorbed before; ``again``: samples left out, as their requests were.
     """
 
     reached: Mapping[Partition, Reached]
@@ -87,6 +95,7 @@ class Change:
     points: Points
     windows: tuple[Any, ...]
     alerts: AlertRows
+    health: HealthRows
     records: int
     poison: int
     repeats: int
@@ -134,6 +143,7 @@ class _Run:
     windows: list[Any] = field(default_factory=list)
     seen: dict[_Sight, _Seen] = field(default_factory=dict)
     alerts: AlertRows = field(default_factory=AlertRows)
+    health: HealthRows = field(default_factory=HealthRows)
 
 
 def fold(
@@ -171,7 +181,7 @@ def fold(
                 f"{record.topic}/{record.partition}: got offset {record.offset}, expected "
                 f"{expected}; records in between are missing from what was read"
             )
-        output = output_of(record)
+        output = _output(record)
         if output is not None and is_repeat(marks_after, output):
             repeats += 1
         else:
@@ -199,6 +209,7 @@ def fold(
         points=_points(run),
         windows=tuple(run.windows),
         alerts=run.alerts,
+        health=run.health,
         records=taken,
         poison=poison,
         repeats=repeats,
@@ -214,6 +225,17 @@ def mark(record: Record) -> Reached:
     return Reached(record.offset + 1, digest.digest(), record.at_ms)
 
 
+def _output(record: Record) -> Output | None:
+    """A processor tells of health in several partitions, each with its own order: so the mark of a
+    maker is one for each of them."""
+    output = output_of(record)
+    if output is None or record.topic != HEALTH_RESULTS:
+        return output
+    name, partition = output.maker
+    maker = (f"{name}>{record.topic}/{record.partition}", partition)
+    return Output(maker, output.number, output.previous)
+
+
 def _expected(last: Record | None, reached: Reached | None) -> int:
     if last is not None:
         return last.offset + 1
@@ -226,6 +248,8 @@ def _absorb(run: _Run, one: Decoded) -> None:
             raise one.event
         case Event() if one.record.topic == ALERTS:  # facts about rules lie among the points, too
             run.alerts.absorb(one.record.offset, one.event)
+        case Event() if one.record.topic == HEALTH_RESULTS:
+            run.health.absorb(one.record.partition, one.record.offset, one.event)
         case Event(_, MetricsCollected(batch)):
             _collect(run, one.record, batch)
         case Event(_, WindowClosed(windows, _) | WindowAmended(windows, _)):

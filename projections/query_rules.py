@@ -20,6 +20,7 @@ from projections.alert_answers import (
     SilenceTold,
 )
 from projections.reading import Reader
+from streams.events import health
 from streams.events import rules as rule_events
 from streams.events.alerting import State
 from streams.events.rules import Rule, Silence
@@ -35,6 +36,8 @@ SERIOUS: tuple[State, ...] = (
     "inactive",
 )
 """Of the alerts of a rule the most serious state is the rule's."""
+
+_FACTS = {**rule_events.WIRE_NAMES, **health.WIRE_NAMES}
 
 _RULES = """
     WITH page AS (
@@ -132,7 +135,7 @@ def silences(reader: Reader, at_ms: int | None, limit: int) -> Silences:
 def answer(reader: Reader, causation_id: str) -> CommandAnswer | None:
     """See `projections.alert_queries.AlertQueries.answer_to`."""
     for row in reader.rows(_ANSWER, {"id": causation_id}):
-        fact: Any = msgspec.json.decode(row["fact"], type=rule_events.WIRE_NAMES[row["kind"]])
+        fact: Any = msgspec.json.decode(row["fact"], type=_FACTS[row["kind"]])
         return CommandAnswer(fact, Position(ALERTS, 0, row["log_offset"]), row["at_ms"])
     return None
 

@@ -17,11 +17,16 @@ with its ``log_offset`` there. ``rules``, ``alerts``: what stands now; an inacti
 ``began``: the offset of the transition with which the alert's episode began. ``fired_ms``: when it
 fired in this episode, 0 for never. ``rule``, ``silence``, ``fact``, ``labels``, ``annotations`` are
 JSON. ``rule_ids``, ``fingerprints``: of the alerts that a notification names, one each.
+
+The tables about health (`HEALTH_TABLES`) come from ``health.results``, each target's from its own
+partition. ``health_targets``, ``health_states``, ``health_last``: what stands now, one row a target
+at most; ``health_changes``, ``health_checks``: all that was told, a check of an endpoint that is no
+target with an empty ``target``. ``definition``, ``found`` are JSON.
 """
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
 _ALERT_TABLES = (
     """CREATE TABLE rules (
@@ -77,6 +82,26 @@ _ALERT_TABLES = (
 ALERT_TABLES = tuple(statement.split()[2] for statement in _ALERT_TABLES)
 """Their names."""
 
+_CHECK_COLUMNS = """(
+        log_partition INTEGER NOT NULL, log_offset BIGINT NOT NULL, target VARCHAR NOT NULL,
+        at_ms BIGINT NOT NULL, cause VARCHAR NOT NULL, latency_ms DOUBLE, found VARCHAR NOT NULL)"""
+_CHANGE_COLUMNS = """(
+        log_partition INTEGER NOT NULL, log_offset BIGINT NOT NULL, target VARCHAR NOT NULL,
+        at_ms BIGINT NOT NULL, state_before VARCHAR NOT NULL, state_after VARCHAR NOT NULL,
+        reason VARCHAR NOT NULL, suppressed_by VARCHAR NOT NULL)"""
+_HEALTH_TABLES = (
+    """CREATE TABLE health_targets (
+        target VARCHAR NOT NULL, definition VARCHAR NOT NULL, registered_ms BIGINT NOT NULL,
+        registered_by VARCHAR NOT NULL)""",
+    f"CREATE TABLE health_states {_CHANGE_COLUMNS}",
+    f"CREATE TABLE health_changes {_CHANGE_COLUMNS}",
+    f"CREATE TABLE health_last {_CHECK_COLUMNS}",
+    f"CREATE TABLE health_checks {_CHECK_COLUMNS}",
+)
+
+HEALTH_TABLES = tuple(statement.split()[2] for statement in _HEALTH_TABLES)
+"""Their names."""
+
 TABLES = (
     """CREATE TABLE meta (version INTEGER NOT NULL, log_id VARCHAR NOT NULL)""",
     """CREATE TABLE positions (
@@ -107,6 +132,7 @@ TABLES = (
         first_ms BIGINT NOT NULL, last_ms BIGINT NOT NULL, increase DOUBLE NOT NULL,
         bins INTEGER[] NOT NULL, bin_counts BIGINT[] NOT NULL)""",
     *_ALERT_TABLES,
+    *_HEALTH_TABLES,
     """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0), ('repeats', 0)""",
 )
 

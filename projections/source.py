@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from streams.events.topics import ALERTS, POINTS, WINDOWS
+from streams.events.topics import ALERTS, HEALTH_RESULTS, POINTS, WINDOWS
 from streams.log.protocol import Record
 
 Partition = tuple[str, int]
 """Topic and partition number."""
 
-TOPICS = (POINTS, WINDOWS, ALERTS)
+TOPICS = (POINTS, WINDOWS, ALERTS, HEALTH_RESULTS)
 """What the projection folds."""
 
 

@@ -28,7 +28,7 @@ from projections.hashing import (
 )
 from projections.reading import Reader, reading
 from projections.rebuild import Progress, Rebuilt, read_ahead
-from projections.schema import ALERT_TABLES
+from projections.schema import ALERT_TABLES, HEALTH_TABLES
 from projections.source import Partition, SourceLog
 from streams.errors import ProjectionError
 
@@ -88,7 +88,7 @@ def projection_hashes(reader: Reader) -> Hashes:
                 reader, "request_streams", ("partition", "number", "moved")
             ),
             "request_clocks": _hash_clocks(reader),
-            **{table: _hash_whole(reader, table) for table in ALERT_TABLES},
+            **{table: _hash_whole(reader, table) for table in (*ALERT_TABLES, *HEALTH_TABLES)},
         },
     )
 

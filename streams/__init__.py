@@ -11,6 +11,7 @@ As the data flows::
   domain         windows, sketches, ticks: pure functions
   promql         the query language over any source of series: pure, too
   processors     folds over one partition: the clock, windows, dead letters
+  probes         health checks of MCP servers and others, and what runs them
   runners        what drives the processors
   notifications  the effects that tell somebody outside
   commanding     appends commands, each once

@@ -15,6 +15,7 @@ from typing import Final
 from streams.errors import InputError, OffsetOutOfRange, RequestConflict
 from streams.events.catalogue import Envelope, Event
 from streams.events.codec import encode
+from streams.events.health import HealthCommand
 from streams.events.rules import Command, CreateAlert, Rule
 from streams.events.topics import COMMANDS
 from streams.log.protocol import Append, DuplicateRequest, Entry, EventLog, Position, RequestKey
@@ -63,7 +64,12 @@ class Commander:
         self._clock = clock
 
     async def send(
-        self, command: Command, *, command_id: str, actor: str, digest: bytes | None = None
+        self,
+        command: Command | HealthCommand,
+        *,
+        command_id: str,
+        actor: str,
+        digest: bytes | None = None,
     ) -> Sent:
         """Returns when the command is durable.
 

@@ -6,7 +6,6 @@ an unset one. Every problem is told at once, each with its variable, what was go
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,11 +23,13 @@ from streams.setting_kinds import (
     Listed,
     Location,
     LogPath,
+    Networks,
     Origins,
     Servers,
     Sizes,
     Token,
     Url,
+    is_loopback,
     secret,
     setting,
 )
@@ -110,6 +111,23 @@ class Settings(BaseModel):
     alert_receivers: str | None = secret(
         "ALERT_RECEIVERS",
         "the file (TOML or JSON) of receivers, routes and mute times of alerts; or JSON itself",
+    )
+    health_targets: Location | None = setting(
+        None, "HEALTH_TARGETS", "the file (TOML or JSON) of MCP servers and others to check"
+    )
+    default_targets: bool = setting(
+        True, "DEFAULT_TARGETS", "on or off: check the five MCP servers of the default set-up"
+    )
+    health_check_interval_s: PositiveInt = setting(
+        30, "HEALTH_CHECK_INTERVAL", "seconds between checks of a target", le=DAY_S
+    )
+    health_check_timeout_s: PositiveInt = setting(
+        10, "HEALTH_CHECK_TIMEOUT", "seconds for a check; at most the interval", le=DAY_S
+    )
+    health_allowed_networks: Networks = setting(
+        (),
+        "HEALTH_ALLOWED_NETWORKS",
+        "private networks like 10.0.0.0/8 at which health_check may ask URLs, comma-separated",
     )
     log_level: Level = setting("INFO", "LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR or CRITICAL")
     series_max: PositiveInt = setting(
@@ -231,8 +249,6 @@ class Settings(BaseModel):
     influxdb_bucket: str | None = setting(None, "INFLUXDB_BUCKET")
     grafana_url: Url | None = secret("GRAFANA_URL")
     grafana_api_key: Token | None = secret("GRAFANA_API_KEY")
-    health_check_interval_s: PositiveInt | None = setting(None, "HEALTH_CHECK_INTERVAL")
-    health_check_timeout_s: PositiveInt | None = setting(None, "HEALTH_CHECK_TIMEOUT")
 
     def check_exposure(self) -> Self:
         """`ConfigError` where others could reach a server that asks for no token."""
@@ -331,20 +347,6 @@ def settings_table() -> list[tuple[str, str, str]]:
         for name, info in Settings.model_fields.items()
         if info.description
     ]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on ``host``.
-
-    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _read_dotenv(path: Path | None) -> dict[str, str]:

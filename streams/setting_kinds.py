@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -55,6 +56,12 @@ def _server(text: str) -> str:
     return text
 
 
+def _networks(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return tuple(ipaddress.ip_network(part, strict=False) for part in _listed(value))
+
+
 def _path(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str | Path) else value
 
@@ -66,6 +73,20 @@ def _log_path(path: Path) -> Path:
             "event log, and the DuckDB file made from it lies beside it under that name"
         )
     return path
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``.
+
+    >>> is_loopback("localhost"), is_loopback("::1"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def setting(default: Any, variable: str, meaning: str = "", **limits: Any) -> Any:
@@ -86,6 +107,9 @@ def secret(variable: str, meaning: str = "") -> Any:
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_listed)]
+Networks = Annotated[
+    tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], BeforeValidator(_networks)
+]
 Servers = Annotated[tuple[Annotated[str, AfterValidator(_server)], ...], BeforeValidator(_listed)]
 Sizes = Annotated[tuple[int, ...], BeforeValidator(_listed), AfterValidator(_window_sizes)]
 Url = Annotated[str, AfterValidator(_url)]

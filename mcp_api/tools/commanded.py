@@ -13,6 +13,7 @@ from mcp_api.tools.times import iso
 from projections.alert_queries import AlertQueries
 from streams.commanding import Commander, command_id_of
 from streams.errors import InputError
+from streams.events.health import HealthFact
 from streams.events.rules import Command, CommandRefused, Fact
 
 ANSWER_WAIT_S = 5.0
@@ -58,7 +59,7 @@ class Answered:
     """``fact`` None: the command is durable, and nobody has decided it yet. ``position``: of the
     fact, else of the command; reads take both as ``min_position``."""
 
-    fact: Fact | None
+    fact: Fact | HealthFact | None
     position: str
     at_ms: int
 

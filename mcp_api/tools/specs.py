@@ -1,7 +1,7 @@
 """What each tool is called, takes, answers and promises; the transports list exactly these.
 
 Definitions are read by models at every conversation's start, so they are short: all together at
-most 4,500 tokens (a test measures).
+most 5,000 tokens (a test measures).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mcp_api.tools.alert_specs import CREATE_ALERT, MANAGE_ALERTS
+from mcp_api.tools.health_spec import HEALTH_CHECK
 from mcp_api.tools.tool_spec import (
     AS_OF,
     COUNT,
@@ -299,5 +300,13 @@ STATUS = ToolSpec(
     idempotent=True,
 )
 
-SPECS: tuple[ToolSpec, ...] = (COLLECT, QUERY, CREATE_ALERT, MANAGE_ALERTS, EXPORT, STATUS)
+SPECS: tuple[ToolSpec, ...] = (
+    COLLECT,
+    QUERY,
+    HEALTH_CHECK,
+    CREATE_ALERT,
+    MANAGE_ALERTS,
+    EXPORT,
+    STATUS,
+)
 SPECS_BY_NAME: Mapping[str, ToolSpec] = {spec.name: spec for spec in SPECS}

@@ -18,6 +18,7 @@ from mcp_api.tools.text import status_text
 from mcp_api.tools.times import iso
 from mcp_api.tools.values import as_of_content
 from projections.alert_queries import AlertQueries
+from projections.health_queries import HealthQueries
 from projections.projector import Projector
 from projections.queries import Queries
 from streams.config import Settings
@@ -64,13 +65,18 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         problems += _problems("runner", parts.runner)
     if parts.telling is not None:
         problems += [problem[:300] for problem in parts.telling.problems()[:10]]
-    metrics: dict[str, int | None] = {"total_metrics_stored": None, "active_alerts": None}
+    metrics: dict[str, int | None] = {
+        "total_metrics_stored": None,
+        "active_alerts": None,
+        "health_checks": None,
+    }
     as_of: dict[str, Any] = {"time": None, "position": ""}
     lag: dict[str, dict[str, float]] = {}
     database = "connected"
     try:
         problems += _problems("projection", parts.projector)
         metrics |= _metrics(parts.queries) | _alert_metrics(AlertQueries(parts.projector))
+        metrics["health_checks"] = HealthQueries(parts.projector).checks()
         as_of = as_of_content(parts.queries.as_of())
         lag = _projection_lag(parts)
     except ProjectionError as error:
@@ -85,7 +91,7 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         "problems": problems,
         "uptime": max(now_ms - parts.started_ms, 0) / 1_000,
         "components": _components(parts.settings, database, log),
-        "metrics": {**metrics, "health_checks": 0},
+        "metrics": metrics,
         "system_info": _system_info(),
         "timestamp": iso(now_ms),
         "lag": lag | _processor_lag(parts.runner),

@@ -20,6 +20,8 @@ from mcp_api.tools.commanded import Asked, Desk
 from mcp_api.tools.create_alert import create_alert
 from mcp_api.tools.discover import discover
 from mcp_api.tools.export import ExportStream, export, open_export, parse_export
+from mcp_api.tools.health_check import HealthParts, health_check
+from mcp_api.tools.health_spec import HEALTH_CHECK
 from mcp_api.tools.manage_alerts import manage_alerts
 from mcp_api.tools.positions import parse_position
 from mcp_api.tools.promql import parse_promql, query_promql
@@ -27,8 +29,10 @@ from mcp_api.tools.query import query
 from mcp_api.tools.question import parse_question
 from mcp_api.tools.specs import COLLECT, EXPORT, QUERY, SPECS_BY_NAME, STATUS
 from mcp_api.tools.status import Parts, server_status
+from mcp_api.watching import Watching
 from projections.alert_queries import AlertQueries
 from projections.backtest import Backtests
+from projections.health_queries import HealthQueries
 from projections.projector import Projector
 from projections.queries import Queries
 from streams.commanding import Commander
@@ -91,14 +95,16 @@ class LocalToolbox:
         routing: Routing | None = None,
         telling: Telling | None = None,
         watch: LogWatch | None = None,
+        watching: Watching | None = None,
         base_url: str = "",
         clock: Callable[[], int] = wall_clock_ms,
         caught_up_wait_s: float = CAUGHT_UP_WAIT_S,
     ) -> None:
         """``runner`` None: the processors run elsewhere; ``receivers`` None: who they are is not
         known here; ``routing`` None: nobody is told of alerts; ``telling`` None: another process
-        tells, or none; ``watch`` None: the embedded log's. ``caught_up_wait_s``: how long a read
-        waits for its ``min_position``, and a command for its answer."""
+        tells, or none; ``watch`` None: the embedded log's; ``watching`` None: nothing can be
+        probed from here. ``caught_up_wait_s``: how long a read waits for its ``min_position``,
+        and a command for its answer."""
         self.base_url = base_url
         self._edge = edge
         self._projector = projector
@@ -111,7 +117,17 @@ class LocalToolbox:
         self._reads = 0
         self._wait_s = caught_up_wait_s
         alerts = AlertQueries(projector)
-        self._desk = Desk(Commander(log, clock=clock), alerts, wait_s=caught_up_wait_s)
+        commander = Commander(log, clock=clock)
+        self._health: HealthParts | None = None
+        if watching is not None:
+            self._health = HealthParts(
+                commander=commander,
+                health=HealthQueries(projector),
+                probe=watching.prober.check,
+                tell=watching.tell,
+                in_thread=self._in_thread,
+            )
+        self._desk = Desk(commander, alerts, wait_s=caught_up_wait_s)
         self.alert_parts = AlertParts(
             desk=self._desk,
             alerts=alerts,
@@ -142,6 +158,10 @@ class LocalToolbox:
                 parsed = parse_arguments(arguments, self._clock())
             return await self.collect(parsed, actor=actor, request_key=request_key)
         check_arguments(spec.name, spec.input_schema, arguments)
+        if spec is HEALTH_CHECK:
+            if self._health is None:
+                raise Overloaded("nothing can be probed from here", status=503)
+            return await health_check(self._health, arguments, actor, self._clock())
         if spec not in (CREATE_ALERT, MANAGE_ALERTS):
             return await self._read(spec.name, arguments)
         await self._caught_up(arguments)

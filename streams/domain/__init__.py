@@ -21,4 +21,6 @@
   silences            which alerts a silence means, and when
   alert_routing       who is told of an alert: routes by labels, inhibition, escalation
   alert_groups        what a group of alerts tells its receiver, and when
+  targets             targets of health checks: what one must be, the default ones
+  health              the state machine of one target's health
 """

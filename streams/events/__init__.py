@@ -10,6 +10,7 @@ From a label to a message on the wire::
   window     aggregates of many series over a window as columns
   rules      rules and silences: commands and facts
   alerting   what rules see, what came of it, who was told
+  health     targets, what probes found, how a state turned
   catalogue  the closed union of events, and the envelope
   slices     which rows of a record belong to which request, for readers that drop repeats
   upcast     how old shapes of events become new ones

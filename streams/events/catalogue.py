@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from streams.events.alerting import AlertEvent, NotificationEvent, SamplesRouted, TickRouted
 from streams.events.batch import MetricBatch
+from streams.events.health import HealthCommand, HealthEvent, HealthFact
 from streams.events.rules import Command, Fact
 from streams.events.window import WindowBatch
 
@@ -72,6 +73,9 @@ EventData = (
     | Fact
     | AlertEvent
     | NotificationEvent
+    | HealthCommand
+    | HealthFact
+    | HealthEvent
 )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, cast
 import msgspec
 
 from streams.errors import PoisonError
-from streams.events import alerting, rules
+from streams.events import alerting, health, rules
 from streams.events.alerting import SamplesRouted
 from streams.events.batch import AT_MS_MAX, decode_batch, encode_batch
 from streams.events.catalogue import (
@@ -49,7 +49,7 @@ _OPTIONAL = {
     "causation_id": "causationid",
     "traceparent": "traceparent",
 }
-_KINDS = {**rules.WIRE_NAMES, **alerting.WIRE_NAMES}
+_KINDS = {**rules.WIRE_NAMES, **alerting.WIRE_NAMES, **health.WIRE_NAMES}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _TYPE = re.compile(r"([a-z_.]+)\.v([1-9][0-9]{0,5})")
 _COUNT = re.compile(r"[0-9]{1,18}")

@@ -9,8 +9,9 @@ WINDOWS: Final = "metrics.windows"
 COMMANDS: Final = "commands"
 RULE_INPUTS: Final = "rules.inputs"
 ALERTS: Final = "alerts.events"
+HEALTH_RESULTS: Final = "health.results"
 DEADLETTER: Final = "deadletter"
-TOPICS: Final = (POINTS, WINDOWS, DEADLETTER, COMMANDS, RULE_INPUTS, ALERTS)
+TOPICS: Final = (POINTS, WINDOWS, DEADLETTER, COMMANDS, RULE_INPUTS, ALERTS, HEALTH_RESULTS)
 
 WHOLE: Final = (COMMANDS, ALERTS)
 """Topics of one partition, since what they hold concerns all; they are kept for ever."""

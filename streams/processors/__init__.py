@@ -13,6 +13,7 @@
   windows          points to `WindowClosed` and `WindowAmended`
   packed           maps as packed table values, a shard of the entries in each
   commands_state   what the deciding of commands remembers, as packed table values
+  commands_targets  what is decided of the targets of health checks
   commands         commands to facts and refusals, each answered once
   rule_needs       what samples rules ask for
   selected_series  which series each selector means, kept up to date as series come
@@ -27,4 +28,6 @@
   notify_state     what notifications depend on: alerts, groups, silences, what is outstanding
   notify_alerts    the alerts that fire, their groups, and what holds them back
   notify           alerts to `NotificationRequested`, or why not
+  health_state    what is remembered of the targets of health checks
+  health          checks of targets to `HealthChanged` and metrics
 """

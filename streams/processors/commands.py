@@ -1,7 +1,8 @@
 """Commands to facts: each is answered once, by a fact or by a refusal with its reason.
 
 Answers go to ``alerts.events``; what is decided of rules also goes into every partition of the
-points, where it is in force from a tick on.
+points, where it is in force from a tick on, and what is decided of targets into their partition of
+``health.results``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from streams.domain.rules import RULES_MAX, TEXT_CHARS_MAX, identity, problems, 
 from streams.domain.silences import check_silence
 from streams.errors import InputError, PoisonError
 from streams.events.codec import decode
+from streams.events.health import HealthCommand
 from streams.events.rules import (
     AcknowledgeAlert,
     AlertAcknowledged,
@@ -40,8 +42,9 @@ from streams.events.rules import (
     TestRequested,
     UpdateAlert,
 )
-from streams.events.topics import ALERTS, COMMANDS, POINTS
+from streams.events.topics import ALERTS, COMMANDS, HEALTH_RESULTS, POINTS
 from streams.log.protocol import Record
+from streams.processors import commands_targets
 from streams.processors.commands_state import CommandsState, Memory, restored, rule_size
 from streams.processors.deadletter import dead_letter
 from streams.processors.seam import Out, ReadBack, Step
@@ -103,16 +106,17 @@ class CommandsProcessor:
         except PoisonError as error:
             return [dead_letter(record, str(error))]
         command = event.data
-        if not isinstance(command, Command):
+        if not isinstance(command, Command | HealthCommand):
             reason = f"{record.headers['ce_type']} does not belong on {record.topic}"
             return [dead_letter(record, reason)]
         if memory.knows(event.envelope.id):
             return []
         memory.answer(event.envelope.id)
-        fact: Fact
         try:
+            if isinstance(command, HealthCommand):
+                return self._of_target(memory, command, record)
             fact = _decided(self, memory, command, record)
-        except _Refused as refused:
+        except (_Refused, InputError) as refused:
             fact = CommandRefused(
                 command=record.headers["ce_type"],
                 target=_clean(_target(command), TARGET_CHARS_MAX),
@@ -123,6 +127,12 @@ class CommandsProcessor:
             partitions = range(self.points_partitions)
             answer += [Out(POINTS, fact, record, partition=number) for number in partitions]
         return answer
+
+    def _of_target(self, memory: Memory, command: HealthCommand, record: Record) -> list[Out]:
+        actor, count = record.headers.get("ce_actor", ""), self.points_partitions
+        answer, told = commands_targets.decided(memory.targets, command, actor, count)
+        facts = [Out(HEALTH_RESULTS, fact, record, partition=number) for number, fact in told]
+        return [Out(ALERTS, answer, record, partition=0), *facts]
 
 
 def _decided(limits: CommandsProcessor, memory: Memory, command: Command, record: Record) -> Fact:
@@ -250,7 +260,9 @@ def _check_comment(comment: str) -> None:
         raise _Refused(f"comment has to be a text of at most {TEXT_CHARS_MAX} characters")
 
 
-def _target(command: Command) -> str:
+def _target(command: Command | HealthCommand) -> str:
+    if isinstance(command, HealthCommand):
+        return commands_targets.addressed(command)
     match command:
         case CreateAlert(rule) | UpdateAlert(rule):
             return rule.id

@@ -1,4 +1,4 @@
-"""What the deciding of commands remembers: rules, silences, and which commands were answered.
+"""What the deciding of commands remembers: rules, silences, targets, which commands were answered.
 
 All of it is bounded by count and lies in packed table values.
 """
@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from streams.domain.rules import Identity, identity
+from streams.events.health import Target
 from streams.events.rules import Rule
 from streams.processors import packed
 from streams.processors.packed import Edit, PackedMap
@@ -56,6 +57,7 @@ class CommandsState:
     deleted: PackedMap[Deleted] = field(default_factory=PackedMap)
     silences: PackedMap[int] = field(default_factory=PackedMap)
     """When each ends."""
+    targets: PackedMap[Target] = field(default_factory=PackedMap)
     answered: Answered = field(default_factory=Answered)
     taken: Mapping[Identity, str] = field(default_factory=dict)
     rule_bytes: int = 0
@@ -75,6 +77,7 @@ def restored(table: Mapping[str, bytes]) -> CommandsState:
         rules=rules,
         deleted=packed.stored(table, "deleted", Deleted),
         silences=packed.stored(table, "silences", int),
+        targets=packed.stored(table, "targets", Target),
         answered=Answered(numbers, chunks[-1].first + len(chunks[-1].ids) if chunks else 0),
         taken={identity(rule): rule.id for rule in rules.values()},
         rule_bytes=sum(map(rule_size, rules.values())),
@@ -88,6 +91,7 @@ class Memory:
         self._before = before
         self.rules = Edit(before.rules)
         self.silences = Edit(before.silences)
+        self.targets = Edit(before.targets)
         self._deleted = Edit(before.deleted)
         self.taken = dict(before.taken)
         self.rule_bytes = before.rule_bytes
@@ -139,6 +143,7 @@ class Memory:
             rules=self.rules.after(),
             deleted=self._deleted.after(),
             silences=self.silences.after(),
+            targets=self.targets.after(),
             answered=Answered(self._numbers, self._count),
             taken=self.taken,
             rule_bytes=self.rule_bytes,
@@ -150,6 +155,7 @@ class Memory:
             **self.rules.changes("rules"),
             **self._deleted.changes("deleted"),
             **self.silences.changes("silences"),
+            **self.targets.changes("targets"),
         }
         begin = self._before.answered.count // CHUNK * CHUNK
         begin = max(begin, next(iter(self._numbers.values()), 0))  # the oldest, first of its chunk

@@ -90,7 +90,11 @@ class KafkaRunner:
         self.host.on_assigned = self._on_assigned
         for each in self._processors:
             self._tables[each.name] = self.host.table(each.name, log.partitions(each.topic))
-            self.host.agent(kafka.topic(each.topic), partial(self._take, each), name=each.name)
+        # One agent for all that read a topic: where two have one, Faust may suspend itself between
+        # giving a message to the first and to the second, and then waits for ever for both.
+        for topic in dict.fromkeys(each.topic for each in self._processors):
+            readers = tuple(each for each in self._processors if each.topic == topic)
+            self.host.agent(kafka.topic(topic), partial(self._take, readers), name=topic)
 
     def start(self, timeout_s: float = 60.0) -> None:
         """Makes the tables' topics and joins the group; blocks.
@@ -172,8 +176,9 @@ class KafkaRunner:
         if self._ticking is None:
             self._ticking = asyncio.ensure_future(self.host.guarded(self._tick_regularly()))
 
-    async def _take(self, processor: Processor[Any], record: Record) -> None:
-        await self._cells[processor.name, record.partition].take(record)
+    async def _take(self, readers: Sequence[Processor[Any]], record: Record) -> None:
+        for each in readers:
+            await self._cells[each.name, record.partition].take(record)
 
     async def _tick_regularly(self) -> None:
         while True:

@@ -18,7 +18,12 @@ from mcp_api.discovery import Found, announced
 from streams.config import Settings, load_settings
 
 PROGRAM = (sys.executable, "-m", "mcp_api")
-QUICK = {"METRICS_COLLECTION_INTERVAL": "0", "TICK_INTERVAL": "1", "WINDOW_GRACE": "1"}
+QUICK = {
+    "DEFAULT_TARGETS": "off",
+    "METRICS_COLLECTION_INTERVAL": "0",
+    "TICK_INTERVAL": "1",
+    "WINDOW_GRACE": "1",
+}
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -362,5 +362,6 @@ async def test_where_nobody_decides_in_time_the_answer_is_pending_with_its_posit
 
 
 async def test_a_commands_position_waits_for_its_answer(client: httpx.AsyncClient) -> None:
+    await create(client)
     page = await manage(client, "list", min_position="commands/0@0")
     assert page["total_count"] >= 1

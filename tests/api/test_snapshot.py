@@ -17,6 +17,7 @@ from mcp_api.snapshot_route import snapshot_route
 from mcp_api.tools.positions import parse_position
 from projections.snapshot import check_snapshot
 from streams.errors import ProjectionError
+from streams.events.topics import POINTS
 from tests.api.asgi_calls import call
 from tests.api.processes import quick_settings
 
@@ -111,7 +112,9 @@ async def test_a_fetched_snapshot_is_the_database(tmp_path: Path) -> None:
             await asyncio.to_thread(fetch, None)
         assert not target.exists()
         await asyncio.to_thread(fetch, "secret")
-        assert check_snapshot(target, server.log) == server.projector.positions()
+        taken, now = check_snapshot(target, server.log), server.projector.positions()
+        assert taken.keys() == now.keys()
+        assert 0 < taken[POINTS, 0] <= now[POINTS, 0]
     assert told[-1][0] == told[-1][1] == target.stat().st_size
     with pytest.raises(ProjectionError, match="gave no snapshot"):
         fetch_snapshot(server.url, "secret", tmp_path / "other", lambda *_: None)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.errors import PoisonError
-from streams.events import alerting, rules
+from streams.events import alerting, health, rules
 from streams.events.batch import (
     POINTS_MAX,
     MetricBatch,
@@ -32,9 +32,10 @@ from streams.events.upcast import Upcasters
 from streams.events.window import WindowBatch
 from tests.domain.golden_alerting import ALERTING_EVENTS
 from tests.domain.golden_events import EVENTS as METRIC_EVENTS
+from tests.domain.golden_health import HEALTH_EVENTS
 from tests.effort import examples
 
-EVENTS = {**METRIC_EVENTS, **ALERTING_EVENTS}
+EVENTS = {**METRIC_EVENTS, **ALERTING_EVENTS, **HEALTH_EVENTS}
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -142,7 +143,7 @@ def test_a_golden_file_reads_as_it_was_meant(wire_type: str) -> None:
 
 def test_every_golden_file_is_read() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} == set(EVENTS)
-    assert set(EVENTS) >= {*rules.WIRE_NAMES, *alerting.WIRE_NAMES}
+    assert set(EVENTS) >= {*rules.WIRE_NAMES, *alerting.WIRE_NAMES, *health.WIRE_NAMES}
 
 
 def test_a_later_version_is_reached_by_steps() -> None:

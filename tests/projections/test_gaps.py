@@ -17,7 +17,7 @@ from projections.reading import reading
 from projections.rebuild import rebuild_file
 from projections.verify import refold_hashes, verify
 from streams.errors import ProjectionError
-from streams.events.topics import ALERTS, POINTS, WINDOWS
+from streams.events.topics import ALERTS, HEALTH_RESULTS, POINTS, WINDOWS
 from streams.log.sqlite_log import SqliteLog
 from tests.effort import examples
 from tests.projections.gapped import Gapped
@@ -73,7 +73,8 @@ def test_a_rebuild_ends_where_the_last_offsets_hold_no_records(log: SqliteLog, p
     gapped = Gapped(log, {PLACE: [3, 0, 1]}, {PLACE: 1_000, (WINDOWS, 0): 1_000})
     assert rebuild_file(path, gapped).records == 5
     with closing(DuckProjection.open(path, gapped)) as projection:
-        assert projection.positions() == {PLACE: 9, (WINDOWS, 0): 0, (ALERTS, 0): 0}
+        others = {(WINDOWS, 0): 0, (ALERTS, 0): 0, (HEALTH_RESULTS, 0): 0}
+        assert projection.positions() == {PLACE: 9, **others}
         assert verify(gapped, hashes(projection)).equal
 
 
