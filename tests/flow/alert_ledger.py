@@ -7,9 +7,15 @@ from typing import Any
 
 import httpx
 
+from mcp_api.pipeline import alert_processors
+from streams.config import Settings
+from streams.domain.alert_routing import Routing
+from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Message, Record
 from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import Processor, Tracked, advance, restore
+
+ReadLog = SqliteLog | KafkaLog
 
 
 def call(url: str, tool: str, /, **arguments: Any) -> Any:
@@ -55,7 +61,7 @@ def events(url: str, alert: str) -> list[str]:
     return [entry["event"] for entry in ledger(url, alert)]
 
 
-def records(log: SqliteLog, topic: str, partition: int) -> Iterator[Record]:
+def records(log: ReadLog, topic: str, partition: int) -> Iterator[Record]:
     """All of a partition."""
     offset = 0
     while part := log.read_now(topic, partition, offset):
@@ -63,7 +69,7 @@ def records(log: SqliteLog, topic: str, partition: int) -> Iterator[Record]:
         offset = part[-1].offset + 1
 
 
-def made(log: SqliteLog, processor: Processor[Any], partition: int) -> Sequence[tuple[Any, ...]]:
+def made(log: ReadLog, processor: Processor[Any], partition: int) -> Sequence[tuple[Any, ...]]:
     """What the processor makes of its partition, record by record, from nothing: topic, partition,
     headers and body."""
 
@@ -79,8 +85,9 @@ def made(log: SqliteLog, processor: Processor[Any], partition: int) -> Sequence[
     return outputs
 
 
-def stored(log: SqliteLog, processor: Processor[Any], partition: int) -> Sequence[tuple[Any, ...]]:
-    """What the log holds of the processor's outputs, by their numbers."""
+def stored(log: ReadLog, processor: Processor[Any], partition: int) -> Sequence[tuple[Any, ...]]:
+    """What the log holds of the processor's outputs, by their numbers. Where the log can hold one
+    twice (Kafka, after a crash), both are the same."""
     source = f"processor/{processor.name}"
     begin = f"{processor.name}/{partition}/"
     found = {}
@@ -89,9 +96,20 @@ def stored(log: SqliteLog, processor: Processor[Any], partition: int) -> Sequenc
             event_id = record.headers.get("ce_id", "")
             if record.headers.get("ce_source") == source and event_id.startswith(begin):
                 out_seq = int(event_id.removeprefix(begin))
-                assert out_seq not in found, f"{event_id} is there twice"
-                found[out_seq] = (topic, number, dict(record.headers), record.body)
+                output = (topic, number, dict(record.headers), record.body)
+                again = found.setdefault(out_seq, output)
+                assert again is output or not log.gapless, f"{event_id} is there twice"
+                assert again == output, f"{event_id} is there twice, and differs"
     return [found[out_seq] for out_seq in sorted(found)]
+
+
+def each_processor_gives_again_what_the_log_holds(log: ReadLog, settings: Settings) -> None:
+    """The outputs in the log against those of one uninterrupted run over it, byte for byte."""
+    for processor in alert_processors(settings, log.partitions, Routing()):
+        for partition in range(log.partitions(processor.topic)):
+            there = stored(log, processor, partition)
+            again = made(log, processor, partition)
+            assert there == again[: len(there)], processor.name
 
 
 def _parts(message: Message) -> tuple[dict[str, str], bytes]:

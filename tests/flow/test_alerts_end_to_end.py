@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import random
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from mcp_api.pipeline import alert_processors
 from streams.config import LOG_FILE
-from streams.domain.alert_routing import Routing
 from streams.log.sqlite_log import SqliteLog
 from tests.api.processes import quick_settings, run, serving
-from tests.flow.alert_ledger import call, collect, events, ledger, made, state, stored
+from tests.flow.alert_ledger import (
+    call,
+    collect,
+    each_processor_gives_again_what_the_log_holds,
+    events,
+    ledger,
+    state,
+)
 from tests.flow.kafka_fleet import until
 
 ROUNDS = int(os.environ.get("ALERT_KILL_ROUNDS", "4"))
@@ -63,21 +69,8 @@ def test_the_ledger_outlives_kills_and_is_what_a_replay_of_the_log_gives(tmp_pat
         told = ledger(found.url, "High load")
         assert run("rebuild", "--data-dir", str(tmp_path)).returncode == 0
         assert ledger(found.url, "High load")[: len(told)] == told
-    each_processor_gives_again_what_the_log_holds(tmp_path)
-
-
-def each_processor_gives_again_what_the_log_holds(folder: Path) -> None:
-    """The outputs in the log against those of one uninterrupted run over it, byte for byte."""
-    settings = quick_settings(folder)
-    log = SqliteLog.open(folder / LOG_FILE, read_only=True)
-    try:
-        for processor in alert_processors(settings, log.partitions, Routing()):
-            for partition in range(log.partitions(processor.topic)):
-                there = stored(log, processor, partition)
-                again = made(log, processor, partition)
-                assert there == again[: len(there)], processor.name
-    finally:
-        log.close()
+    with closing(SqliteLog.open(tmp_path / LOG_FILE, read_only=True)) as log:
+        each_processor_gives_again_what_the_log_holds(log, quick_settings(tmp_path))
 
 
 def test_an_alert_fires_resolves_and_fires_anew(tmp_path: Path) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
+from streams.config import load_settings
 from streams.events.labels import series_partition, series_text
-from tests.flow.alert_ledger import call, collect, events, state
+from streams.log.kafka_log import KafkaLog
+from tests.flow.alert_ledger import (
+    call,
+    collect,
+    each_processor_gives_again_what_the_log_holds,
+    events,
+    state,
+)
 from tests.flow.kafka_fleet import Child, Supervisor, until
 
 FAR_S = 120.0
@@ -26,17 +34,21 @@ def partitions_of(hosts: list[str]) -> set[int]:
     return {series_partition(text, PARTITIONS) for text in texts}
 
 
-def fleet(
-    stack: ExitStack, tmp_path: Path, kafka: str, prefix: str
-) -> tuple[Child, list[Child], Supervisor]:
-    """A node and three workers, of which only the first is started."""
-    settings = {
+def variables(kafka: str, prefix: str) -> dict[str, str]:
+    """The settings of all processes."""
+    return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "KAFKA_TOPIC_PREFIX": prefix,
         "KAFKA_PARTITIONS": str(PARTITIONS),
         "KAFKA_SESSION_TIMEOUT": "6",
         "TICK_INTERVAL": "8",  # a killed worker is replaced within two ticks: no outage
     }
+
+
+def fleet(
+    stack: ExitStack, tmp_path: Path, settings: dict[str, str]
+) -> tuple[Child, list[Child], Supervisor]:
+    """A node and three workers, of which only the first is started."""
     node = Child("node", ["serve"], settings, tmp_path)
     workers = [Child(f"worker-{number}", ["worker"], settings, tmp_path) for number in range(3)]
     supervisor = stack.enter_context(Supervisor([node, workers[0]]))
@@ -50,7 +62,7 @@ def test_a_rule_over_all_partitions_fires_once_while_workers_come_and_are_killed
 ) -> None:
     assert partitions_of(HOSTS) == set(range(PARTITIONS))
     with ExitStack() as stack:
-        node, workers, supervisor = fleet(stack, tmp_path, kafka, kafka_prefix)
+        node, workers, supervisor = fleet(stack, tmp_path, variables(kafka, kafka_prefix))
         until(node.is_ready, FAR_S, "the node is not ready")
         made = call(node.url, "create_alert", **RULE)
         assert made["status"] in {"success", "pending"}
@@ -75,6 +87,11 @@ def test_a_rule_over_all_partitions_fires_once_while_workers_come_and_are_killed
         until(resolves, FAR_S, "it does not resolve")
         told = events(node.url, "Fleet is busy")
         assert [event for event in told if event in {"fired", "resolved"}] == ["fired", "resolved"]
+    settings = load_settings(variables(kafka, kafka_prefix))
+    config = settings.kafka()
+    assert config is not None
+    with closing(KafkaLog.open(config)) as log:
+        each_processor_gives_again_what_the_log_holds(log, settings)
 
 
 def known(url: str) -> bool:
