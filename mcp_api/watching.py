@@ -32,7 +32,7 @@ from streams.runners.runner import Runner
 
 _LOGGER = logging.getLogger(__name__)
 
-FOLLOW_S = 0.1
+FOLLOW_S = 0.25
 """How long it may go unnoticed that somebody asks for a check at once."""
 
 SOURCE = "prober"

@@ -33,7 +33,7 @@ from streams.processors.notify_state import Outstanding
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 0.05
+POLL_S = 0.25
 """How long what is outstanding may go unnoticed."""
 
 BACK_OFF_S = (1.0, 300.0)
