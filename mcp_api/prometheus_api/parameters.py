@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
+from streams.domain.durations import parse_duration_ms
 from streams.errors import InputError
 from streams.events.batch import AT_MS_MAX, AT_MS_MIN
 
@@ -28,16 +29,6 @@ _RFC_3339 = re.compile(
     r"(Z|[+-][0-9]{2}:[0-9]{2})",
     re.ASCII,
 )
-_UNITS_MS = {
-    "y": 365 * 86_400_000,
-    "w": 7 * 86_400_000,
-    "d": 86_400_000,
-    "h": 3_600_000,
-    "m": 60_000,
-    "s": 1_000,
-    "ms": 1,
-}
-_DURATION = re.compile("".join(rf"(?:([0-9]{{1,15}}){unit})?" for unit in _UNITS_MS), re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +137,10 @@ def parse_duration(text: str) -> int:
         seconds = float(text)
         duration = seconds * 1_000
     else:
-        match = _DURATION.fullmatch(text)
-        if match is None or not text:
-            raise ValueError(f"cannot parse {_quoted(text)} to a valid duration")
-        counts = [int(count or 0) for count in match.groups()]
-        duration = sum(n * ms for n, ms in zip(counts, _UNITS_MS.values(), strict=True))
+        try:
+            duration = parse_duration_ms(text)
+        except ValueError:
+            raise ValueError(f"cannot parse {_quoted(text)} to a valid duration") from None
     if not -DURATION_MS_MAX <= duration <= DURATION_MS_MAX:
         raise ValueError(f"cannot parse {_quoted(text)} to a valid duration: it is over 292 years")
     return math.floor(round(duration, 6))

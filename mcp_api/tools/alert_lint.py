@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from statistics import median
 
-from mcp_api.tools.times import duration_text
 from mcp_api.tools.why_empty import VALUES_SHOWN, never_matches
 from projections.answers import EACH_SERIES, Aggregated, Matcher, Selection
 from projections.queries import Queries
+from streams.domain.durations import duration_text
 from streams.domain.rule_syntax import ABSENCE, COMPARISONS, type_of
 from streams.events.rules import Rule
 from streams.promql.limits import Limits

@@ -10,9 +10,10 @@ from typing import Any
 
 from mcp_api.tools.alert_parts import AlertParts
 from mcp_api.tools.commanded import Asked
-from mcp_api.tools.times import duration_text, iso, parse_time
+from mcp_api.tools.times import iso, parse_time
 from mcp_api.tools.values import as_of_content
 from projections.backtest_report import Backtest, Firing
+from streams.domain.durations import duration_text
 from streams.events.rules import Rule
 
 START = "-24h"

@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from mcp_api.tools.times import duration_text
 from projections.answers import EACH_SERIES, Function, Matcher, Selection
+from streams.domain.durations import duration_text
 from streams.errors import QuerySyntaxError
 from streams.events.labels import NAME
 from streams.promql.limits import Limits

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from mcp_api.tools.positions import absorbed_token
 from mcp_api.tools.rule_arguments import rule_content
-from mcp_api.tools.times import duration_text, iso
+from mcp_api.tools.times import iso
 from mcp_api.tools.values import json_chars, short_number
 from projections.alert_answers import (
     Acknowledged,
@@ -21,6 +21,7 @@ from projections.alert_answers import (
     Tested,
     TransitionTold,
 )
+from streams.domain.durations import duration_text
 from streams.events.rules import Rule
 from streams.events.topics import POINTS
 

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 from mcp_api.tools.selection import parse_selection
 from mcp_api.tools.specs import GROUPS_DEFAULT, POINTS_DEFAULT, POINTS_MAX
-from mcp_api.tools.times import buckets, choose_step_ms, duration_text, parse_duration
+from mcp_api.tools.times import buckets, choose_step_ms, parse_duration
 from projections.answers import Function, Selection
+from streams.domain.durations import duration_text
 from streams.errors import InputError
 
 OFFSET_MAX = 10_000

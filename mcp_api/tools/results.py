@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mcp_api.tools.times import duration_text, iso
+from mcp_api.tools.times import iso
 from mcp_api.tools.values import (
     CHARS_PER_TOKEN,
     as_of_content,
@@ -14,6 +14,7 @@ from mcp_api.tools.values import (
     short_number,
 )
 from projections.answers import AsOf, Group
+from streams.domain.durations import duration_text
 
 ANSWER_CHARS_MAX = 6_500 * CHARS_PER_TOKEN
 """Of the structured content; the text beside it is at most 4,000 characters (8,000 tokens in all,

@@ -9,8 +9,9 @@ import msgspec
 
 from mcp_api.tools.alert_specs import RULE_FIELDS
 from mcp_api.tools.arguments import check_arguments
-from mcp_api.tools.times import duration_text, parse_duration
+from mcp_api.tools.times import parse_duration
 from mcp_api.tools.tool_spec import input_type
+from streams.domain.durations import duration_text
 from streams.domain.rules import Problem, problems, sentence
 from streams.errors import InputError
 from streams.events.rules import Rule

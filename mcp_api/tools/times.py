@@ -5,22 +5,15 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from streams.domain.durations import UNITS_MS
 from streams.errors import InputError
 
-_UNITS_MS = {
-    "ms": 1,
-    "s": 1_000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
 _PART = re.compile(r"([0-9]{1,9})(ms|s|m|h|d|w)", re.ASCII)
 _DURATION = re.compile(r"(?:[0-9]{1,9}(?:ms|s|m|h|d|w))+", re.ASCII)
 _RELATIVE = re.compile(r"(now)?(?:([+-])(.+))?", re.ASCII)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", re.ASCII)
 
-DURATION_MS_MAX = 100 * 366 * _UNITS_MS["d"]
+DURATION_MS_MAX = 100 * 366 * UNITS_MS["d"]
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC; Z is written beside it
 _MS_MIN = -62_135_596_800_000  # 0001-01-01T00:00:00Z
 _MS_MAX = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -41,7 +34,7 @@ def parse_duration(text: str, field: str) -> int:
             f"{field} is {text[:40]!r}; expected a duration such as 30s, 5m, 1h30m or 7d",
             field=field,
         )
-    duration = sum(int(n) * _UNITS_MS[unit] for n, unit in _PART.findall(text))
+    duration = sum(int(n) * UNITS_MS[unit] for n, unit in _PART.findall(text))
     if not 0 < duration <= DURATION_MS_MAX:
         raise InputError(f"{field} is {text[:40]!r}; expected from 1ms to 100 years", field=field)
     return duration
@@ -90,22 +83,8 @@ def iso(at_ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").removesuffix(".000") + "Z"
 
 
-def duration_text(duration_ms: int) -> str:
-    """The shortest text that `parse_duration` reads back; ``0s`` for zero.
-
-    >>> duration_text(5_400_000), duration_text(90_500)
-    ('1h30m', '1m30s500ms')
-    """
-    parts = []
-    for unit in ("d", "h", "m", "s", "ms"):
-        count, duration_ms = divmod(duration_ms, _UNITS_MS[unit])
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
-
-
 _NICE_MS = tuple(
-    n * _UNITS_MS[unit]
+    n * UNITS_MS[unit]
     for unit, counts in {
         "s": (1, 2, 5, 10, 15, 30),
         "m": (1, 2, 5, 10, 15, 30),

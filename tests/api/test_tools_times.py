@@ -13,11 +13,11 @@ from mcp_api.tools.times import (
     DURATION_MS_MAX,
     buckets,
     choose_step_ms,
-    duration_text,
     iso,
     parse_duration,
     parse_time,
 )
+from streams.domain.durations import duration_text
 from streams.errors import InputError
 from streams.events.topics import TOPICS
 from streams.log.protocol import Position
