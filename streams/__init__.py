@@ -3,7 +3,10 @@
 As the data flows::
 
   setting_kinds  the kinds of values that settings have
-  config         the settings: the only reader of the environment
+  kafka_settings      those of the log on Kafka
+  sink_settings       those of what the log is copied to
+  telemetry_settings  those of what is told about this server
+  config         all settings: the only reader of the environment
   errors         every exception
   events         what the log holds: event types, their wire format, batches of samples
   ingest         where samples come in: parsers, the edge, collectors
