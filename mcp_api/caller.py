@@ -17,6 +17,7 @@ OPEN_PATHS = frozenset({"/health", "/ready"})
 """Asked by supervisors that hold no token; they tell nothing about the data."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_BEARER = "bearer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,19 @@ def header_client(text: str) -> str:
     ('mcp:claude-code', 'mcp', 'mcp:mcp:')
     """
     return mcp_client(unquote(text))
+
+
+def shown_as_subprotocol(subprotocols: Iterable[str]) -> str:
+    """The ``Authorization`` that a browser can say only as a WebSocket's subprotocol
+    ``bearer.<token>``, with the token percent-encoded; empty where there is none.
+
+    >>> shown_as_subprotocol(["logfire-mcp.v1", "bearer.s3%2Fcret"]), shown_as_subprotocol([])
+    ('Bearer s3/cret', '')
+    """
+    for name in subprotocols:
+        if name.startswith(_BEARER):
+            return f"Bearer {unquote(name.removeprefix(_BEARER))}"
+    return ""
 
 
 def host_name(host: str) -> str:

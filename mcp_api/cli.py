@@ -11,13 +11,17 @@ from typing import Any
 
 import click
 
+import mcp_api.plain_pydantic  # noqa: F401 - before anything imports pydantic
 from mcp_api import screen
+from mcp_api.grafana_command import grafana
 from mcp_api.log_commands import replay, tail
 from mcp_api.options import data_dir_option, settings_of
 from mcp_api.projection_commands import export, rebuild, verify
 from mcp_api.query_command import query
 from mcp_api.requeue_command import requeue
 from mcp_api.rule_commands import rules
+from mcp_api.target_commands import targets
+from mcp_api.validate_command import validate
 from streams.errors import ConfigError, LogfireMcpError
 
 DEMO_DIR = Path("~/.logfire-mcp-demo")
@@ -33,7 +37,9 @@ Examples:
   logfire-mcp-server tail --follow             watch the events as they come
   logfire-mcp-server export --format csv --metric system_cpu_usage --start -1h
   logfire-mcp-server rules import FILE         take the rules of a Prometheus rule file
+  logfire-mcp-server targets add NAME URL      check the health of one more target
   logfire-mcp-server verify                    prove that the database equals the log
+  logfire-mcp-server validate --integration    check the installation and what it is joined to
 
 Settings come from the environment and from a .env file in the working directory; options win.
 """
@@ -173,5 +179,8 @@ def demo(hosts: int, host: str | None, port: int | None, data_dir: Path) -> None
     asyncio.run(serve_until_stopped(settings, demo_hosts=hosts))
 
 
-for _command in (query, rules, tail, replay, requeue, export, rebuild, verify):
+for _command in (
+    *(query, rules, targets, tail, replay, requeue, export, rebuild, verify),
+    *(validate, grafana),
+):
     main.add_command(_command)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from mcp_api.asgi import App, Message, Receive, Refusal, Scope, Send, send_refusal
 from mcp_api.bodies import Bodies, BodyLimits, Incoming, refuse_and_close
-from mcp_api.caller import Admission, Caller, is_loopback
+from mcp_api.caller import Admission, Caller, is_loopback, shown_as_subprotocol
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ CALL_S = 30.0
 
 STREAMING_PATHS = frozenset({"/export", "/admin/rebuild", "/admin/verify", "/admin/snapshot"})
 """They take as long as their data; each bounds its own waiting for the client."""
+
+SOCKET_PATHS = frozenset({"/ws"})
+"""The only ones of which a WebSocket may be made."""
 
 Observe = Callable[[Scope, int, float], None]
 """Told of each answered request: its scope, the status and the seconds it took."""
@@ -55,9 +58,10 @@ class Guard:
         self.bodies = Bodies(limits.bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
         if scope["type"] != "http":
-            # No lifespan (the server has its own) and no WebSockets: uvicorn is told so as well.
-            return
+            return  # no lifespan: the server has its own, and uvicorn is told so as well
         started = time.perf_counter()
         response = _Response(send)
         self._active += 1
@@ -98,6 +102,33 @@ class Guard:
             await self._answer(scope, _Replay(body, receive), send)
         finally:
             self.bodies.release(len(body))
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refused before it is accepted as any request is; then without a deadline."""
+        started = time.perf_counter()
+        scope["method"] = "GET"  # as its handshake has it
+
+        def answered(status: int) -> None:
+            self._observe(scope, status, time.perf_counter() - started)
+
+        handshake = _Handshake(send, answered)
+        seen = _Seen(scope)
+        seen.authorization = seen.authorization or shown_as_subprotocol(scope["subprotocols"])
+        refusal = self._refusal(scope, seen)
+        if refusal is None and scope["path"].rstrip("/") not in SOCKET_PATHS:
+            listed = ", ".join(sorted(SOCKET_PATHS))
+            refusal = Refusal(
+                404, f"There is no WebSocket at {scope['path'][:200]!r}; try {listed}."
+            )
+        if refusal is not None:
+            await send_refusal(handshake, refusal)
+            return
+        scope["caller"] = self._caller(scope, seen)
+        try:
+            await self._app(scope, receive, handshake)
+        except Exception:  # the last resort: this client is cut, the server goes on
+            _LOGGER.exception("the WebSocket %s failed", scope["path"])
+            raise
 
     async def _answer(self, scope: Scope, receive: Receive, send: _Response) -> None:
         if scope["path"].rstrip("/") in STREAMING_PATHS:
@@ -182,6 +213,26 @@ class _Response:
         if message["type"] == "http.response.start":
             self.started = True
             self.status = message["status"]
+        await self._send(message)
+
+
+class _Handshake:
+    """The ``send`` given to a WebSocket's application, which may refuse it as a request."""
+
+    __slots__ = ("_answered", "_send")
+
+    def __init__(self, send: Send, answered: Callable[[int], None]) -> None:
+        self._send = send
+        self._answered = answered
+
+    async def __call__(self, message: Message) -> None:
+        kind: str = message["type"]
+        if kind == "websocket.accept":
+            self._answered(101)
+        elif kind == "http.response.start":
+            self._answered(message["status"])
+        if kind.startswith("http.response."):
+            message = {**message, "type": f"websocket.{kind}"}
         await self._send(message)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
-from urllib.parse import unquote
 
 from mcp_api.asgi import App, Receive, Refusal, Scope, Send, send_json, send_refusal
 from mcp_api.tools.failures import error_content, http_status
@@ -22,7 +21,7 @@ def heartbeat_route(health: HealthQueries, watching: Watching) -> App:
     """200 with the ``position`` once it is durable; 404 where there is no such target."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        name = unquote(scope["path"].removeprefix(PATH).rstrip("/"))
+        name = scope["path"].removeprefix(PATH).rstrip("/")
         try:
             status = await asyncio.to_thread(health.target, name)
             if status is None or status.target.kind != "heartbeat":

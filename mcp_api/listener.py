@@ -8,16 +8,23 @@ import errno
 import socket
 from collections.abc import Generator
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 import uvicorn
 
 from mcp_api.asgi import App
 from mcp_api.http_protocol import BoundedHttp
 from streams.errors import ConfigError
+from streams.log.sleepers import woken
 
 GRACE_S = 1
 KEEP_ALIVE_S = 75
 BACKLOG = 512
+
+PING_S = 20.0
+"""Between a WebSocket's pings, and for each answer."""
+SOCKET_MESSAGE_BYTES_MAX = 65_536
+"""Of what clients say over one."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -58,8 +65,25 @@ def url_of(bound: socket.socket) -> str:
     return f"http://[{at}]:{port}" if at.version == 6 else f"http://{at}:{port}"
 
 
+def _websocket(*args: Any, **kwargs: Any) -> asyncio.Protocol:
+    # Late: a server without WebSockets does without their protocol in memory.
+    from mcp_api.websocket_protocol import BoundedSocket
+
+    return BoundedSocket(*args, **kwargs)
+
+
 class _Uvicorn(uvicorn.Server):
-    """uvicorn without its signal handlers: the process has one owner, the command."""
+    """uvicorn without its signal handlers: the process has one owner, the command; and with one
+    look a second at the time for the ``Date`` header, where uvicorn has ten."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ending = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Until `ending` is set."""
+        while not await self.on_tick(0):
+            await woken(self.ending, 1.0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -77,7 +101,11 @@ class Listener:
                 app,
                 http=BoundedHttp,
                 loop="asyncio",
-                ws="none",
+                ws=_websocket,  # type: ignore[arg-type]  # called as the class would be
+                ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
+                ws_per_message_deflate=False,  # some 100 kB and as many µs for each of all clients
                 lifespan="off",
                 interface="asgi3",
                 access_log=False,
@@ -102,6 +130,7 @@ class Listener:
     async def close(self) -> None:
         """Takes no more requests, waits a second at most for those in service, cuts the rest."""
         self._server.should_exit = True
+        self._server.ending.set()
         if self._serving is None:
             self._socket.close()
             return

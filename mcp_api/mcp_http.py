@@ -17,6 +17,7 @@ from mcp_api.caller import Caller, mcp_client
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
+    from mcp_api.mcp_protocol import Observe
     from mcp_api.tools.toolbox import Toolbox
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,8 +39,12 @@ class _Opening(msgspec.Struct):
 class McpHttp:
     """An ASGI application for one path, to be started and stopped with the server."""
 
-    def __init__(self, toolbox: Toolbox, body_bytes_max: int) -> None:
+    def __init__(
+        self, toolbox: Toolbox, body_bytes_max: int, observe: Observe | None = None
+    ) -> None:
+        """``observe``: told of each request of MCP, but for the tools' calls (`build_server`)."""
         self._toolbox = toolbox
+        self._observe = observe
         self._body_bytes_max = body_bytes_max
         self._loading: asyncio.Task[StreamableHTTPSessionManager] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -82,7 +87,8 @@ class McpHttp:
         # Late, for the SDK takes a second and a third of the memory that an idle server has.
         from mcp_api.mcp_protocol import build_server, session_manager
 
-        return session_manager(build_server(self._toolbox), self._body_bytes_max)
+        server = build_server(self._toolbox, self._observe)
+        return session_manager(server, self._body_bytes_max)
 
     async def _run(self, manager: StreamableHTTPSessionManager, started: asyncio.Event) -> None:
         async with manager.run():

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 from importlib.metadata import version
-from typing import Any
+from time import perf_counter
+from typing import Any, Protocol
 
 import mcp_types as types
+from mcp.server.context import CallNext, HandlerResult, ServerMiddleware, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
@@ -27,14 +29,27 @@ INSTRUCTIONS = (
     "of one, then query with aggregation, group_by and a time range such as -1h. "
     "collect_metrics stores measurements and returns a position: pass it as min_position to see "
     "them at once. create_alert makes a rule (dry_run tries it on the past first); manage_alerts "
-    "with action history says why it fired, who made it and who was told. "
+    "with action history says why it fired, who made it and who was told. system_overview is the "
+    "place to begin with: servers, firing alerts, this machine, now or at a past time. "
     "Every answer says as_of which moment it is true; an empty one says why."
 )
+
+METHODS = frozenset(
+    ("initialize", "ping", "server/discover", "subscriptions/listen", "tools/call", "tools/list")
+)
+"""Those that are observed by name, the others as ``other``."""
 
 _SCHEMAS = {spec.name: spec.input_schema for spec in SPECS}
 
 
-def build_server(toolbox: Toolbox) -> Server[Any]:
+class Observe(Protocol):
+    """Told of each answered request: its method, how long it took, whether the answer is none of
+    JSON-RPC's errors. Calls that reach a tool are left out: the toolbox counts them."""
+
+    def __call__(self, method: str, seconds: float, *, ok: bool) -> None: ...
+
+
+def build_server(toolbox: Toolbox, observe: Observe | None = None) -> Server[Any]:
     """One server for any number of connections, over any transport and both protocol eras."""
     tools = [types.Tool.model_validate(spec.definition()) for spec in SPECS]
 
@@ -52,7 +67,7 @@ def build_server(toolbox: Toolbox) -> Server[Any]:
         answer = await toolbox.call(params.name, params.arguments or {}, actor=actor_of(ctx))
         return tool_result(answer)
 
-    return Server(
+    server: Server[Any] = Server(
         "logfire-mcp",
         version=version("logfire-mcp-server"),
         title="Logfire MCP Server",
@@ -61,6 +76,26 @@ def build_server(toolbox: Toolbox) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+    if observe is not None:
+        server.middleware.append(_observing(observe))
+    return server
+
+
+def _observing(observe: Observe) -> ServerMiddleware[Any]:
+    async def observing(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.request_id is None:  # a notification, which has no answer
+            return await call_next(ctx)
+        started, method = perf_counter(), ctx.method if ctx.method in METHODS else "other"
+        try:
+            result = await call_next(ctx)
+        except Exception:
+            observe(method, perf_counter() - started, ok=False)
+            raise
+        if method != "tools/call":
+            observe(method, perf_counter() - started, ok=True)
+        return result
+
+    return observing
 
 
 def session_manager(server: Server[Any], body_bytes_max: int) -> StreamableHTTPSessionManager:

@@ -23,6 +23,7 @@ Logfire MCP Server: metrics in an event log, answers over MCP.
   GET  /export        raw samples: ?format=csv&metric_names=NAME&start_time=-1h
   GET  /api/v1/…      PromQL, as Prometheus' HTTP API has it: /api/v1/query?query=up
   GET  /metrics       this server's own numbers, for Prometheus
+  GET  /federate      collected series for another Prometheus: ?match[]={{__name__=~"system_.+"}}
   GET  /health        alive?
   GET  /ready         up to date?
 """

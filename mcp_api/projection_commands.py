@@ -60,7 +60,7 @@ def verify(data_dir: Path | None) -> None:
     from streams.log.opening import open_log_to_read
 
     settings = settings_of(data_dir=data_dir)
-    stored = _stored_hashes(settings)
+    stored = stored_hashes(settings)
     with (
         closing(open_log_to_read(settings)) as log,
         _progress("Folding the log") as show,
@@ -146,7 +146,7 @@ def _found(settings: Settings) -> Found | None:
     return find(settings.data_dir)
 
 
-def _stored_hashes(settings: Settings) -> Hashes:
+def stored_hashes(settings: Settings) -> Hashes:
     """Of the running server's database, or of the file."""
     from mcp_api.admin_routes import parse_hashes
     from mcp_api.data_dir import owned_log, projection_path

@@ -27,7 +27,8 @@ class Readiness:
     """Caught up means: up to where the log ended at the start. Later lag is no reason by itself.
 
     ``runner`` None: the processors run elsewhere. ``fetching``: what is done to get a snapshot, ""
-    for nothing. ``watch`` None: a log that needs none.
+    for nothing. ``watch`` None: a log that needs none. ``standing_still``: what else is to go on
+    and does not, one sentence each.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Readiness:
         *,
         fetching: Callable[[], str] = str,
         watch: LogWatch | None = None,
+        standing_still: Callable[[], list[str]] = list,
     ) -> None:
         self._log = log
         self._runner = runner
@@ -48,6 +50,7 @@ class Readiness:
         self._rebuilding = rebuilding
         self._fetching = fetching
         self._watch = watch
+        self._standing_still = standing_still
         self._ends_at_start = dict(log.ends())
         self._runner_caught_up = False
         self._projector_caught_up = False
@@ -56,7 +59,7 @@ class Readiness:
         """One sentence each; empty if all is well."""
         if self._watch is not None and (unreachable := self._watch.unreachable()):
             return [unreachable]
-        return [*self._runner_reasons(), *self._projector_reasons()]
+        return [*self._runner_reasons(), *self._projector_reasons(), *self._standing_still()]
 
     def _runner_reasons(self) -> list[str]:
         if self._runner is None:

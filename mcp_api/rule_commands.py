@@ -13,15 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from mcp_api import screen
+from mcp_api.admin_client import ask
 from mcp_api.backtest_command import backtest
 from mcp_api.options import data_dir_option, settings_of
-from streams.errors import InputError, LogfireMcpError
+from streams.errors import InputError
 
 if TYPE_CHECKING:
     from streams.config import Settings
     from streams.events.rules import Rule
 
-ANSWER_S: Final = 60.0
+PATH: Final = "/admin/rules"
 BATCH: Final = 100
 """Rules of one request."""
 
@@ -99,7 +100,7 @@ def list_(data_dir: Path | None) -> None:
 
 
 def _take(settings: Settings, batch: Sequence[Rule]) -> list[dict[str, Any]]:
-    told = _ask(settings, "POST", msgspec.json.encode({"rules": batch}))
+    told = ask(settings, "POST", PATH, msgspec.json.encode({"rules": batch}))
     outcomes = told["outcomes"]
     assert isinstance(outcomes, list)
     return outcomes
@@ -108,35 +109,5 @@ def _take(settings: Settings, batch: Sequence[Rule]) -> list[dict[str, Any]]:
 def _all(settings: Settings) -> list[tuple[Rule, str]]:
     from streams.events.rules import Rule
 
-    told = _ask(settings, "GET", None)["rules"]
+    told = ask(settings, "GET", PATH)["rules"]
     return [(msgspec.convert(each["rule"], Rule), each["state"]) for each in told]
-
-
-def _ask(settings: Settings, method: str, body: bytes | None) -> dict[str, Any]:
-    """``/admin/rules``; `LogfireMcpError` for a refusal, or where no server runs."""
-    import httpx
-
-    from mcp_api.discovery import find
-
-    found = find(settings.data_dir)
-    if found is None:
-        raise LogfireMcpError(
-            f"no server is running on {settings.data_dir}: "
-            "start one with `logfire-mcp-server serve`"
-        )
-    headers = {} if settings.token is None else {"authorization": f"Bearer {settings.token}"}
-    try:
-        answer = httpx.request(
-            method,
-            f"{found.url}/admin/rules",
-            content=body,
-            headers={**headers, "content-type": "application/json"},
-            timeout=ANSWER_S,
-            trust_env=False,
-        )
-        told: dict[str, Any] = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise LogfireMcpError(f"the server at {found.url} did not answer: {error}") from error
-    if answer.status_code != 200:
-        raise LogfireMcpError(told["error"]["message"])
-    return told

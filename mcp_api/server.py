@@ -13,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import Any, Self
 
 from mcp_api.app import build_app
@@ -22,12 +23,18 @@ from mcp_api.data_dir import projection_path
 from mcp_api.discovery import Found, announce, announced, withdraw
 from mcp_api.guard import Guard, GuardLimits
 from mcp_api.listener import Listener, bind
+from mcp_api.live_feed.route import LiveFeed
 from mcp_api.mcp_http import McpHttp
+from mcp_api.named_gauges import named_gauges
+from mcp_api.observability.reporting import report
+from mcp_api.observability.traced_app import traced
+from mcp_api.processor_metrics import ProcessorMetrics
 from mcp_api.prometheus_api.route import PrometheusApi
 from mcp_api.readiness import Readiness
 from mcp_api.screen import Numbers
 from mcp_api.series_seed import SeriesSeed
 from mcp_api.server_gauges import server_gauges
+from mcp_api.sinks import Sinks
 from mcp_api.snapshot_fetch import fetch_snapshot
 from mcp_api.snapshot_route import remove_unsent
 from mcp_api.telemetry import Telemetry
@@ -45,6 +52,7 @@ from streams.config import Settings
 from streams.domain.default_rules import DEFAULT_RULES
 from streams.errors import LogError, LogLocked, ProjectionError, QueryTooExpensive
 from streams.events.codec import iso_time
+from streams.ingest.counters import run_counters
 from streams.ingest.demo import run_demo
 from streams.ingest.edge import Edge
 from streams.ingest.series_limits import SeriesLimits
@@ -88,15 +96,18 @@ class Server:
         demo_hosts: int = 0,
         with_worker: bool = False,
         limits: GuardLimits | None = None,
+        listens: bool = True,
     ) -> None:
         """``demo_hosts``: the size of a synthetic fleet that reports here, 0 for none;
         ``with_worker``: on Kafka this process runs processors, too (embedded it always does);
-        ``limits``: instead of those of the settings."""
+        ``limits``: instead of those of the settings; ``listens`` False: without HTTP and `url`, for
+        the program that it is part of."""
         self.settings = settings
         self.url = ""
         self.telemetry = Telemetry()
         self._demo_hosts = demo_hosts
         self._with_worker = with_worker
+        self._listens = listens
         body_max = settings.body_bytes_max
         self._limits = limits or GuardLimits(
             bodies=BodyLimits(body_bytes_max=body_max, bytes_max=BODIES_AT_ONCE * body_max)
@@ -153,11 +164,13 @@ class Server:
 
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
+        stack.callback(report(settings))
         self._configuration = configured(settings)
         self._targets = configured_targets(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        bound = bind(settings.host, settings.port)
-        stack.callback(bound.close)
+        bound = bind(settings.host, settings.port) if self._listens else None
+        if bound is not None:
+            stack.callback(bound.close)
         await self._open_log()
         self.limits = SeriesLimits(settings.series_max, settings.source_series_max)
         self._make_readers()
@@ -168,17 +181,25 @@ class Server:
             self._keep(self._telling.run())
         self._watching = Watching(self.log, self.runner, self._targets, settings)
         self._keep(self._watching.run())
+        self._sinks = Sinks(self.log, self.runner, settings, self.projector)
+        stack.push_async_callback(asyncio.to_thread, self._sinks.stop)
+        self._sinks.start()
         self.edge = Edge(self.log, self.limits)
         stack.push_async_callback(self._close_edge)
         self.app = self._application()
-        listener = Listener(self.app, bound)
-        self.url = self.toolbox.base_url = listener.url
         self._start_producers()
+        if bound is not None:
+            self._listen(bound)
+
+    def _listen(self, bound: socket) -> None:
+        data_dir, stack = self.settings.data_dir, self._stack
+        listener = Listener(traced(self.app), bound)
+        self.url = self.toolbox.base_url = listener.url
         stack.push_async_callback(listener.close)
         listener.start()
         found = Found(os.getpid(), self.url, iso_time(wall_clock_ms()))
-        announce(settings.data_dir, found)
-        stack.callback(withdraw, settings.data_dir, found)
+        announce(data_dir, found)
+        stack.callback(withdraw, data_dir, found)
 
     async def _open_log(self) -> None:
         try:
@@ -260,7 +281,12 @@ class Server:
             lambda: self._rebuilt,
             fetching=lambda: self._fetching,
             watch=self._backbone.watch,
+            standing_still=self._standing_still,
         )
+
+    def _standing_still(self) -> list[str]:
+        telling = [] if self._telling is None else self._telling.standing_still()
+        return [*self._watching.problems(), *telling]
 
     async def _start_projector(self) -> None:
         def told(rebuilt: Rebuilt) -> None:
@@ -296,14 +322,18 @@ class Server:
             telling=self._telling,
             watch=self._backbone.watch,
             watching=self._watching,
+            sinks=self._sinks,
         )
         self._stack.callback(self.toolbox.close)
         self.calls = ToolCalls(self.toolbox, self.telemetry, call_s=self._limits.call_s)
         self._stack.callback(self.calls.close)
-        mcp = McpHttp(self.calls, self.settings.body_bytes_max)
+        mcp = McpHttp(self.calls, self.settings.body_bytes_max, self.telemetry.observe_mcp)
         self._stack.push_async_callback(mcp.close)
         prometheus_api = PrometheusApi(self.projector, call_s=self._limits.call_s)
         self._stack.callback(prometheus_api.close)
+        live_feed = LiveFeed(self.log, self.projector)
+        self._stack.push_async_callback(live_feed.close)
+        self.telemetry.add_gauges(live_feed.gauges)
         app = build_app(
             settings=self.settings,
             toolbox=self.toolbox,
@@ -312,13 +342,17 @@ class Server:
             projector=self.projector,
             prometheus_api=prometheus_api,
             watching=self._watching,
+            live_feed=live_feed,
             telemetry=self.telemetry,
             not_ready=self.not_ready,
             limits=self._limits,
         )
+        self.telemetry.registry.register(ProcessorMetrics(lambda: self.runner))
         if self._telling is not None:
             self.telemetry.add_gauges(self._telling.gauges)
         self.telemetry.add_gauges(self._watching.gauges)
+        self.telemetry.add_gauges(self._sinks.gauges)
+        self.telemetry.add_gauges(named_gauges(self.projector))
         self.telemetry.add_gauges(
             partial(
                 server_gauges,
@@ -340,6 +374,8 @@ class Server:
         interval_s = self.settings.metrics_collection_interval_s
         if interval_s:
             self._keep(run_collector(self.edge, interval_s, self.settings.host_label))
+            counted, host = self.telemetry.mcp_counts, self.settings.host_label
+            self._keep(run_counters(self.edge, interval_s, counted, host))
         if self._demo_hosts:
             self._keep(run_demo(self.edge, hosts=self._demo_hosts))
 

@@ -4,11 +4,11 @@ notifications to send."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mcp_api.keeping import Kept
 from mcp_api.telemetry import Gauge
 from mcp_api.tools.times import iso
 from streams.config import Settings, all_variables
@@ -19,8 +19,6 @@ from streams.notifications.heartbeat import Heartbeats
 from streams.notifications.senders import make_senders
 from streams.processors.notify_state import Outstanding, outstanding
 from streams.runners.runner import Runner
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def configured(settings: Settings) -> Configuration:
@@ -34,31 +32,28 @@ class Telling:
 
     def __init__(self, log: EventLog, runner: Runner, configuration: Configuration) -> None:
         receivers = configuration.receivers
-        senders = make_senders(receivers)
 
         def waiting() -> list[Outstanding] | None:
             state = runner.state("notify", 0)
             return None if state is None else list(outstanding(state))
 
-        self._failure: BaseException | None = None
-        self._delivery = Delivery(log, waiting, receivers, senders)
+        def new_delivery() -> Delivery:
+            return Delivery(log, waiting, runner.changes, receivers, make_senders(receivers))
+
+        self._kept = Kept("nobody is told of alerts")
+        self._new_delivery = new_delivery
+        self._delivery = new_delivery()
         self._heartbeats = Heartbeats(
             receivers.values(), lambda: runner.newest_tick_ms("evaluate", 0)
         )
 
     async def run(self) -> None:
-        """Until cancelled; what else ends it is in `failure`."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._delivery.run(), name="delivery")
-                tasks.create_task(self._heartbeats.run(), name="heartbeats")
-        except Exception as error:
-            _LOGGER.exception("nobody is told of alerts any more")
-            self._failure = error
+        """Until cancelled; begun again after an error, which is told in `problems` meanwhile."""
+        await self._kept.run(self._run)
 
     def failure(self) -> BaseException | None:
-        """What ended it, or None: then the process is to be started again."""
-        return self._failure
+        """What ended it, or None: a worker's process is to be started again then."""
+        return self._kept.failure()
 
     def status(self) -> dict[str, ReceiverStatus]:
         """Of each receiver that is told of alerts, by name."""
@@ -71,12 +66,16 @@ class Telling:
             for name, status in self.status().items()
             if status.failing_since_ms is not None
         ]
-        if self._failure is not None:
-            failing.append(
-                f"nobody is told of alerts any more: {self._failure}; restart the server"
-            )
         beats = self._heartbeats.status().items()
-        return failing + [f"heartbeat {name}: {one.failure}" for name, one in beats if one.failure]
+        return [
+            *self.standing_still(),
+            *failing,
+            *(f"heartbeat {name}: {one.failure}" for name, one in beats if one.failure),
+        ]
+
+    def standing_still(self) -> list[str]:
+        """A sentence while nobody at all is told."""
+        return self._kept.problems()
 
     def gauges(self) -> Iterator[Gauge]:
         """For ``/metrics``."""
@@ -92,6 +91,15 @@ class Telling:
                 (receiver,): float(value(one)) for receiver, one in told.items()
             }
             yield Gauge(f"logfire_mcp_receiver_{name}", text, ("receiver",), samples)
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._delivery.run(), name="delivery")
+                tasks.create_task(self._heartbeats.run(), name="heartbeats")
+        except Exception:
+            self._delivery = self._new_delivery()  # this one has closed its senders
+            raise
 
 
 def _is_failing(status: ReceiverStatus) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -20,7 +21,8 @@ from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.failures import error_content, http_status
 from mcp_api.tools.specs import COLLECT, SPECS_BY_NAME
 from mcp_api.tools.toolbox import LocalToolbox
-from streams.errors import LogfireMcpError, Overloaded
+from streams import tracing
+from streams.errors import InputError, LogfireMcpError, Overloaded
 from streams.ingest.json_points import parse_body, parse_plain
 from streams.ingest.parsed import Parsed
 from streams.log.wall_clock import wall_clock_ms
@@ -72,6 +74,16 @@ class ToolCalls:
     ) -> ToolAnswer:
         """Never raises for what a caller did or what is the matter here: the answer says it."""
         answer, _ = await self._call(name, arguments, actor, request_key)
+        return answer
+
+    async def done(self, name: str, arguments: Mapping[str, object], *, actor: str) -> ToolAnswer:
+        """The same for a caller that takes exceptions: raises what `Toolbox.call` raises, and
+        `InputError` for an answer that says that nothing was done."""
+        answer, error = await self._call(name, arguments, actor, None)
+        if error is not None:
+            raise error
+        if answer.is_error:
+            raise InputError(answer.content["error"]["message"])
         return answer
 
     async def call_http(
@@ -126,6 +138,7 @@ class ToolCalls:
         full: bool,
     ) -> Outcome | None:
         """None where there was nothing to be parsed. Large bodies are parsed beside the loop."""
+        started = perf_counter()
         try:
             async with asyncio.timeout(self._call_s):
                 if size <= INLINE_BYTES_MAX:
@@ -135,26 +148,31 @@ class ToolCalls:
                     parsed = await loop.run_in_executor(self._parsers, parse)
                 if parsed is None:
                     return None
-                answer = await self._toolbox.collect(parsed, actor=actor, request_key=request_key)
+                with tracing.span(f"tool {COLLECT.name}", {"points": len(parsed.batch)}):
+                    answer = await self._toolbox.collect(
+                        parsed, actor=actor, request_key=request_key
+                    )
         except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
-            return _outcome(*self._failed(COLLECT.name, error), full=full)
-        self._count(COLLECT.name, answer)
+            return _outcome(*self._failed(COLLECT.name, error, started), full=full)
+        self._count(COLLECT.name, answer, started)
         return _outcome(answer, None, full=full)
 
     async def _call(
         self, name: str, arguments: Mapping[str, object], actor: str, request_key: str | None
     ) -> tuple[ToolAnswer, Exception | None]:
+        started = perf_counter()
         try:
             async with asyncio.timeout(self._call_s):
-                answer = await self._toolbox.call(
-                    name, arguments, actor=actor, request_key=request_key
-                )
+                with tracing.span(f"tool {name:.60}"):
+                    answer = await self._toolbox.call(
+                        name, arguments, actor=actor, request_key=request_key
+                    )
         except Exception as error:  # noqa: BLE001 - each becomes an answer, see `_failed`
-            return self._failed(name, error)
-        self._count(name, answer)
+            return self._failed(name, error, started)
+        self._count(name, answer, started)
         return answer, None
 
-    def _failed(self, name: str, error: Exception) -> tuple[ToolAnswer, Exception]:
+    def _failed(self, name: str, error: Exception, started: float) -> tuple[ToolAnswer, Exception]:
         if isinstance(error, TimeoutError):
             error = Overloaded(
                 f"not done within {self._call_s:g} seconds; a write may still be done: "
@@ -167,11 +185,13 @@ class ToolCalls:
             self._telemetry.errors.inc()
         content = error_content(error)
         status, _ = http_status(error)
-        self._telemetry.observe_call(name if name in SPECS_BY_NAME else "unknown", str(status))
+        tool = name if name in SPECS_BY_NAME else "unknown"
+        self._telemetry.observe_call(tool, str(status), perf_counter() - started)
         return ToolAnswer(content, content["error"]["message"], is_error=True), error
 
-    def _count(self, name: str, answer: ToolAnswer) -> None:
-        self._telemetry.observe_call(name, "400" if answer.is_error else "ok")
+    def _count(self, name: str, answer: ToolAnswer, started: float) -> None:
+        outcome = "400" if answer.is_error else "ok"
+        self._telemetry.observe_call(name, outcome, perf_counter() - started)
         if name == COLLECT.name:
             content = answer.content
             accepted = "duplicate" if content.get("duplicate") else "accepted"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from mcp_api.keeping import Kept
 from mcp_api.telemetry import Gauge
 from projections.health_queries import HealthQueries
 from streams.commanding import Commander, command_id_of
-from streams.config import Settings
+from streams.config import Settings, all_variables
 from streams.domain.targets import (
     Configured,
     default_targets,
@@ -24,16 +26,15 @@ from streams.events.health import HealthChecked, HealthCommand, RegisterTarget, 
 from streams.events.topics import HEALTH_RESULTS
 from streams.log.opening import ServerLog
 from streams.log.protocol import Append, Entry, Position
+from streams.log.sleepers import woken
 from streams.log.wall_clock import wall_clock_ms
 from streams.probes.prober import Prober
 from streams.processors.commands_targets import CONFIGURATION
 from streams.processors.health_state import HealthStates, Watched
 from streams.runners.runner import Runner
 
-_LOGGER = logging.getLogger(__name__)
-
-FOLLOW_S = 0.25
-"""How long it may go unnoticed that somebody asks for a check at once."""
+LOOK_S = (0.1, 1.0)
+"""Between two looks at the targets: the least, and the most where nothing changes."""
 
 SOURCE = "prober"
 
@@ -51,7 +52,7 @@ def configured_targets(settings: Settings) -> Configured:
             raise ConfigError(f"HEALTH_TARGETS cannot be read: {error}") from None
         told = read_targets(text, interval_ms, timeout_ms)
     defaults = default_targets(interval_ms, timeout_ms) if settings.default_targets else {}
-    return Configured({**defaults, **told.targets}, told.commands)
+    return Configured({**defaults, **told.targets}, told.commands, told.headers)
 
 
 async def register(commander: Commander, health: HealthQueries, configured: Configured) -> None:
@@ -82,30 +83,30 @@ class Watching:
         self._held: dict[int, HealthStates] = {}
         self._watched: Mapping[str, Watched] = {}
         self._asked_ms: dict[str, int] = {}
-        self._failure: BaseException | None = None
+        self._kept = Kept("targets are not checked")
         self.prober = Prober(
             lambda: {name: each.target for name, each in self._watched.items()},
             self._tell,
             configured=configured.targets,
             commands=configured.commands,
             last_beat_ms=self._last_beat_ms,
+            last_tools_hash=self._last_tools_hash,
+            headers=configured.headers,
+            environ=all_variables(os.environ, Path(".env")),
             allowed=settings.health_allowed_networks,
         )
 
     async def run(self) -> None:
-        """Until cancelled; what else ends it is in `failure`."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.prober.run(), name="prober")
-                if self._runner is not None:
-                    tasks.create_task(self._follow(self._runner), name="targets")
-        except Exception as error:
-            _LOGGER.exception("targets are not checked any more")
-            self._failure = error
+        """Until cancelled; begun again after an error, which is told in `problems` meanwhile."""
+        await self._kept.run(self._run)
 
     def failure(self) -> BaseException | None:
-        """What ended it, or None: then the process is to be started again."""
-        return self._failure
+        """What ended it, or None: a worker's process is to be started again then."""
+        return self._kept.failure()
+
+    def problems(self) -> list[str]:
+        """A sentence while no target is checked."""
+        return self._kept.problems()
 
     async def tell(self, checked: HealthChecked) -> Position:
         """Appends what was found, durably; of an endpoint that is no target, too."""
@@ -130,13 +131,22 @@ class Watching:
         for name, text, value in kinds:
             yield Gauge(f"logfire_mcp_prober_{name}", text, (), {(): float(value)})
 
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.prober.run(), name="prober")
+            if self._runner is not None:
+                tasks.create_task(self._follow(self._runner), name="targets")
+
     async def _tell(self, checked: HealthChecked) -> None:
         await self.tell(checked)
 
     async def _follow(self, runner: Runner) -> None:
-        while True:
-            self._look(runner)
-            await asyncio.sleep(FOLLOW_S)
+        with runner.changes() as changed:
+            while True:
+                changed.clear()
+                self._look(runner)
+                await asyncio.sleep(LOOK_S[0])
+                await woken(changed, LOOK_S[1])
 
     def _look(self, runner: Runner) -> None:
         """What is held is kept while the state has not absorbed the log's newest records."""
@@ -160,3 +170,7 @@ class Watching:
     def _last_beat_ms(self, name: str) -> int | None:
         watched = self._watched.get(name)
         return None if watched is None else watched.health.well_ms
+
+    def _last_tools_hash(self, name: str) -> str:
+        watched = self._watched.get(name)
+        return "" if watched is None else watched.tools_hash

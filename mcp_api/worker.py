@@ -20,9 +20,12 @@ from mcp_api.ending import end_within
 from mcp_api.guard import Guard, GuardLimits
 from mcp_api.listener import Listener, bind
 from mcp_api.log_watch import LogWatch
+from mcp_api.observability.reporting import report
 from mcp_api.pages import health, metrics
+from mcp_api.processor_metrics import ProcessorMetrics
 from mcp_api.readiness import STALLED_S
 from mcp_api.router import Router
+from mcp_api.sinks import Sinks
 from mcp_api.telemetry import Gauge, Telemetry
 from mcp_api.telling import Telling, configured
 from mcp_api.watching import Watching, configured_targets
@@ -84,13 +87,16 @@ class Worker:
         self._watch: LogWatch | None = None
         self._telling: Telling | None = None
         self._watching: Watching | None = None
+        self._sinks: Sinks | None = None
         self._ends_at_start = 0
         self._caught_up = False
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Worker:
         settings = self._settings
+        self._stack.callback(report(settings))
         telemetry = Telemetry()
+        telemetry.registry.register(ProcessorMetrics(lambda: self._runner))
         telemetry.add_gauges(self._gauges)
         router = Router(
             {
@@ -170,6 +176,9 @@ class Worker:
         self._watching = Watching(log, runner, targets, settings)
         watched = asyncio.create_task(self._watching.run())
         self._stack.push_async_callback(_ended, watched)
+        self._sinks = Sinks(log, runner, settings)
+        self._stack.push_async_callback(asyncio.to_thread, self._sinks.stop)
+        self._sinks.start()
         self._ends_at_start = sum(log.ends().values())
         self._log, self._runner = log, runner
 
@@ -248,6 +257,8 @@ class Worker:
             yield from self._telling.gauges()
         if self._watching is not None:
             yield from self._watching.gauges()
+        if self._sinks is not None:
+            yield from self._sinks.gauges()
         counts = self._ingest.counts() if self._ingest is not None else {}
         for what in ("messages", "points", "dead_letters"):
             yield Gauge(

@@ -29,12 +29,16 @@ Modules in the order the data flows:
   query_ledger     the ledger of a rule: who, when, why, and who was told
   alert_queries    every question about rules and alerts, typed and bounded
   health_queries   every question about targets and their health
+  overview_shapes  the shapes of an overview
+  query_targets    targets and their health as they were
+  query_overview   the whole system at a glance, now or at a past time
   query_aggregate  aggregates by group and step
   query_catalogue  metrics, labels, times and totals
   query_export     samples in rows
   queries          every question, typed and bounded
   promql_source    samples for PromQL
   promql_labels    series, labels and metadata as Prometheus' API asks for them
+  promql_newest    the newest samples, for federation
   promql_queries   PromQL, typed and bounded
   backtest_report  the shapes of what a rule would have done
   backtest_block   what a rule's expressions give at each tick of a block
@@ -42,6 +46,15 @@ Modules in the order the data flows:
   backtest_told    who would have been told
   backtest_course  the course of a rule over a range, block by block
   backtest         what a rule would have done over a past range
+  sink             sinks: copies elsewhere, each fed by a thread of its own
+  sink_positions   where a sink's position is kept, and which one is safe to keep
+  refill           what the read model has of records that the log no longer holds
+  refill_copy      another node's database, for a process that has none
+  influx_lines     windows and samples as line protocol; pure
+  influx           the sink InfluxDB
+  redis_rows       newest samples, alerts, targets and messages for Redis; pure
+  redis_script     how Redis takes rows and positions together
+  redis_cache      the sink Redis
   hashing          multiset hashes of tables
   verify           is the file the fold of the log?
 """

@@ -136,6 +136,18 @@ class EvaluationTold:
 
 
 @dataclass(frozen=True, slots=True)
+class Interrupted:
+    """No rule of its partition was evaluated since ``from_ms``. ``stalled``: it waits for partition
+    ``source`` of the points; ``outage``: nothing ticked until ``at_ms``, and spans stood still."""
+
+    offset: int
+    at_ms: int
+    kind: Literal["stalled", "outage"]
+    from_ms: int
+    source: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledged:
     """``fingerprint`` "": all alerts of the rule that were active."""
 
@@ -169,7 +181,7 @@ class Suppressed:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One sending. ``again``: the one before had no outcome, so the receiver may have it twice.
+    """One sending. ``again``: it is not the first, so the receiver may have it twice.
     ``outcome`` None: not known. ``retry_ms``: when it is tried again."""
 
     number: int
@@ -204,6 +216,7 @@ LedgerEntry = (
     RuleChange
     | TransitionTold
     | EvaluationTold
+    | Interrupted
     | Acknowledged
     | Tested
     | Suppressed

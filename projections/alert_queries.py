@@ -19,7 +19,7 @@ from projections.projector import Projector
 from streams.errors import NotCaughtUp
 from streams.events.alerting import State
 from streams.events.batch import AT_MS_MAX, AT_MS_MIN
-from streams.events.topics import ALERTS
+from streams.events.topics import ALERTS, POINTS
 
 RULES_MAX = 10_000
 ALERTS_MAX = 10_000
@@ -73,9 +73,10 @@ class AlertQueries:
             AT_MS_MIN if start_ms is None else start_ms,
             AT_MS_MAX if end_ms is None else end_ms,
         )
+        homes = sum(topic == POINTS for topic, _ in self._projector.positions())  # as many as homes
         with self._projector.reading(self._timeout_s) as reader:
             return query_ledger.history(
-                reader, id_or_name, span, fingerprint, min(limit, ENTRIES_MAX)
+                reader, id_or_name, span, fingerprint, min(limit, ENTRIES_MAX), homes=homes
             )
 
     def silences(self, *, active_at_ms: int | None = None, limit: int = 100) -> Silences:

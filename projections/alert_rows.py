@@ -16,12 +16,14 @@ import msgspec
 from streams.errors import PoisonError
 from streams.events import health, rules
 from streams.events.alerting import (
+    EvaluationStalled,
     NotificationAttempted,
     NotificationDelivered,
     NotificationFailed,
     NotificationRequested,
     NotificationSuppressed,
     Number,
+    OutageSeen,
     RuleEvaluationFailed,
     RuleEvaluationRecovered,
     Transition,
@@ -122,6 +124,7 @@ _Target = Literal[
     "alerts gone",
     "transitions",
     "evaluations",
+    "interruptions",
     "alert_actions",
     "notifications",
     "notifications changed",
@@ -154,6 +157,8 @@ def _told(offset: int, event: Event) -> _Told:
             return _transition(offset, envelope, data)
         case RuleEvaluationFailed() | RuleEvaluationRecovered():
             return [_evaluation(offset, data)]
+        case EvaluationStalled() | OutageSeen():
+            return [_interruption(offset, data)]
         case NotificationRequested():
             return [_requested(offset, data)]
         case NotificationAttempted() | NotificationDelivered() | NotificationFailed():
@@ -277,6 +282,16 @@ def _evaluation(
         "at_ms": one.at_ms,
         "reason": one.reason if isinstance(one, RuleEvaluationFailed) else "",
     }
+
+
+def _interruption(offset: int, one: EvaluationStalled | OutageSeen) -> tuple[_Target, Row]:
+    row: Row = {"log_offset": offset, "home": one.home}
+    match one:
+        case EvaluationStalled(_, source, since_ms, at_ms):
+            row |= {"kind": "stalled", "source": source, "from_ms": since_ms, "at_ms": at_ms}
+        case OutageSeen(_, from_ms, to_ms):
+            row |= {"kind": "outage", "source": None, "from_ms": from_ms, "at_ms": to_ms}
+    return "interruptions", row
 
 
 def _requested(offset: int, one: NotificationRequested) -> tuple[_Target, Row]:

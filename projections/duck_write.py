@@ -32,12 +32,12 @@ def write_change(db: Any, change: Change) -> Ints:
         _insert(db, "windows", pa.Table.from_batches(change.windows))
     if change.alerts:
         write_alerts(db, change.alerts)
-    if change.health:
-        write_health(db, change.health)
+    write_health(db, change.health, change.checks_before)
     _write_positions(db, change)
     _count(db, "duplicates", len(repeated) + change.again)
     _count(db, "poison", change.poison)
     _count(db, "repeats", change.repeats)
+    _count(db, "checks", len(change.health.inserted.get("health_checks", ())))
     return repeated
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from projections.alert_rows import AlertRows
-from projections.health_rows import HealthRows
+from projections.health_rows import CHECKS_BLOCK, HealthRows
 from projections.requests import Requests, fresh_of
 from projections.samples import Flags, Rows, equal_but_for_bits, one_nan, sort_out
 from projections.series import NewSeries, SeriesTable, new_series
@@ -82,8 +82,10 @@ class Change:
 
     ``reached``, ``marks``, ``requests``: all of them after it. ``first_id``: the id of the first of
     ``added``. ``restated``: type and unit by id. ``windows``: rows as the ``windows`` table has
-    them; ``alerts``, ``health``: those of their tables. ``repeats``: outputs left out, since
-    they were absorbed before; ``again``: samples left out, as their requests were.
+    them; ``alerts``, ``health``: those of their tables. ``checks_before``: by partition of
+    ``health.results`` the offset before which rows of checks are to be thinned out. ``repeats``:
+    outputs left out, since they were absorbed before; ``again``: samples left out, as their
+    requests were.
     """
 
     reached: Mapping[Partition, Reached]
@@ -96,6 +98,7 @@ class Change:
     windows: tuple[Any, ...]
     alerts: AlertRows
     health: HealthRows
+    checks_before: Mapping[int, int]
     records: int
     poison: int
     repeats: int
@@ -210,6 +213,7 @@ def fold(
         windows=tuple(run.windows),
         alerts=run.alerts,
         health=run.health,
+        checks_before=_checks_before(after, reached),
         records=taken,
         poison=poison,
         repeats=repeats,
@@ -223,6 +227,20 @@ def mark(record: Record) -> Reached:
     for name, value in sorted(record.headers.items()):
         digest.update(f"{name}\0{value}\0".encode())
     return Reached(record.offset + 1, digest.digest(), record.at_ms)
+
+
+def _checks_before(
+    after: Mapping[Partition, Record], reached: Mapping[Partition, Reached]
+) -> dict[int, int]:
+    """For each block of offsets that came to its end. What is left then follows from the position
+    alone, however the records are cut into runs."""
+    found = {}
+    for (topic, partition), last in after.items():
+        if topic == HEALTH_RESULTS:
+            end = (last.offset + 1) // CHECKS_BLOCK * CHECKS_BLOCK
+            if end > _expected(None, reached.get((topic, partition))):
+                found[partition] = end
+    return found
 
 
 def _output(record: Record) -> Output | None:

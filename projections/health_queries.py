@@ -31,7 +31,7 @@ _CHECKS = """
     SELECT found FROM health_checks WHERE target = $name
     ORDER BY log_partition, log_offset DESC LIMIT $limit"""
 
-_COUNT = "SELECT count(*) AS checks FROM health_checks"
+_COUNT = "SELECT value AS checks FROM counters WHERE name = 'checks'"
 
 
 @dataclass(frozen=True, slots=True)

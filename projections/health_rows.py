@@ -8,6 +8,7 @@ same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,16 @@ from projections.alert_rows import Row, check_cell
 from streams.errors import PoisonError
 from streams.events.catalogue import Event
 from streams.events.health import HealthChanged, HealthChecked, TargetRegistered, TargetRemoved
+
+CHECKS_BLOCK: Final = 10_000
+"""Each time so many offsets of a partition are full, its checks are thinned out."""
+
+CHECKS_MAX: Final = 10_000
+"""Checks of a target that are kept then, the newest; at one in 30 s these are three days and a
+half. How its state turned is kept for ever."""
+
+PARTITION_CHECKS_MAX: Final = 1_000_000
+"""Of all targets of a partition, those that are gone too."""
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from projections.rebuild import (
 )
 from projections.snapshot import unchanging
 from projections.source import Partition, SourceLog
+from streams import tracing
 from streams.errors import InputError, LogError, NotCaughtUp, ProjectionError
 
 NAME = "duckdb"
@@ -43,7 +44,7 @@ NAME = "duckdb"
 
 _BUSY_S = 0.5
 _HURRIED_S = 0.05
-_IDLE_S = 0.2
+_IDLE_S = 0.5
 _RETRY_S_MAX = 30.0
 _LOOK_AT_FILE_S = 1.0
 
@@ -315,7 +316,8 @@ class Projector:
             if not records:  # the offsets before the ends hold none
                 self._progressed = self._caught_up = time.monotonic()
                 return
-            projection.apply(records)
+            with tracing.of_records(f"projection {NAME}", records, records=len(records)):
+                projection.apply(records)
             self._progressed = time.monotonic()
             self._tell_waiters(projection.positions())
 

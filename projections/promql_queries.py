@@ -11,6 +11,7 @@ import duckdb
 from projections import promql_labels
 from projections.projector import Projector
 from projections.promql_labels import Cardinality, Declared, FoundSeries, Names
+from projections.promql_newest import NewestSample, newest_samples
 from projections.promql_source import ProjectionSource
 from projections.reading import Ending, Reader
 from streams.errors import (
@@ -156,6 +157,21 @@ class PromqlQueries:
         """How many series there are, and the ``limit`` names and labels that make most of them."""
         with self._reading(timeout_s) as reader:
             return promql_labels.cardinality(reader, limit)
+
+    def newest(
+        self,
+        selectors: Sequence[str],
+        at_ms: int,
+        *,
+        lookback_ms: int,
+        limit: int,
+        timeout_s: float | None = None,
+    ) -> Sequence[NewestSample]:
+        """Of each series the newest sample of ``(at_ms - lookback_ms, at_ms]``, unless it is a
+        stale marker; in no order. `QueryTooLarge` for more than ``limit`` series."""
+        wanted = promql_labels.parse_selectors(selectors, self._limits)
+        with self._reading(timeout_s) as reader:
+            return newest_samples(reader, wanted, (at_ms - lookback_ms, at_ms), limit)
 
     def _limits_with(self, lookback_ms: int | None) -> Limits:
         if lookback_ms is None:

@@ -103,9 +103,14 @@ class ProjectionSource:
         others = [one for one in matchers if one.name != NAME]
         ids = _named(self._known, of_names) if of_names else np.arange(self._size, dtype=np.int32)
         ids = ids[ids < self._size]
-        labels = [_decode(self._known.texts[number]) for number in ids.tolist()] if others else []
+        if not others:
+            return ids
+        return self._known.meant(tuple(matchers), len(ids), lambda: self._matching(ids, others))
+
+    def _matching(self, ids: Index, matchers: Sequence[Matcher]) -> Index:
+        labels = [_decode(self._known.texts[number]) for number in ids.tolist()]
         kept: Flags = np.ones(len(ids), dtype=np.bool_)
-        for matcher in others:
+        for matcher in matchers:
             kept &= _holds(matcher, [one.get(matcher.name, "") for one in labels])
         return ids[kept]
 

@@ -17,6 +17,7 @@ from projections.alert_answers import (
     Attempt,
     EvaluationTold,
     History,
+    Interrupted,
     LedgerEntry,
     NotificationTold,
     RuleChange,
@@ -26,6 +27,7 @@ from projections.alert_answers import (
 )
 from projections.reading import Reader
 from streams.events.rules import Rule
+from streams.processors.routing import home_of
 
 _Made = Callable[[Mapping[str, Any]], LedgerEntry]
 
@@ -43,6 +45,7 @@ _ENTRIES = """
     ORDER BY log_offset DESC LIMIT $limit"""
 
 _OF_RULE = "rule_id = $rule"
+_OF_HOME = "home = $home AND at_ms >= $made"
 _OF_ALERT = "rule_id = $rule AND ($alert IS NULL OR fingerprint IN ('', $alert))"
 _NAMES = (
     "list_contains(rule_ids, $rule) AND ($alert IS NULL OR list_contains(fingerprints, $alert))"
@@ -55,20 +58,32 @@ _ATTEMPTS = """
 
 
 def history(
-    reader: Reader, asked: str, span: tuple[int, int], fingerprint: str | None, limit: int
+    reader: Reader,
+    asked: str,
+    span: tuple[int, int],
+    fingerprint: str | None,
+    limit: int,
+    *,
+    homes: int,
 ) -> History | None:
-    """See `projections.alert_queries.AlertQueries.history`; both bounds of ``span`` inclusive."""
+    """See `projections.alert_queries.AlertQueries.history`; both bounds of ``span`` inclusive.
+    ``homes``: partitions in which rules are evaluated."""
     made = reader.rows(_FIRST, {"asked": asked})
     if not made:
         return None
     in_force = reader.rows(_LAST, {"asked": asked, "end": span[1]})
     first, last = _change(made[0]), [_change(row) for row in in_force]
     rule_id = first.rule.id
-    bounds = {"rule": rule_id, "start": span[0], "end": span[1], "limit": limit}
+    bounds = {"start": span[0], "end": span[1], "limit": limit}
     entries: list[LedgerEntry] = []
     total = 0
+    of_rule = {"rule": rule_id}
+    parameters: dict[str, dict[str, Any]] = {
+        _OF_RULE: of_rule,
+        _OF_HOME: {"home": home_of(rule_id, homes), "made": first.at_ms},
+    }
     for table, concerns, entry in _sources(rule_id):
-        params = bounds | ({} if concerns is _OF_RULE else {"alert": fingerprint})
+        params = bounds | parameters.get(concerns, of_rule | {"alert": fingerprint})
         rows = reader.rows(_ENTRIES.format(table=table, concerns=concerns), params)
         entries += [entry(row) for row in rows]
         total += rows[0]["total"] if rows else 0
@@ -83,6 +98,7 @@ def _sources(rule_id: str) -> tuple[tuple[str, str, _Made], ...]:
         ("rule_changes", _OF_RULE, _change),
         ("transitions", _OF_ALERT, _transition),
         ("evaluations", _OF_RULE, _evaluation),
+        ("interruptions", _OF_HOME, _interrupted),
         ("alert_actions", _OF_ALERT, _action),
         ("suppressions", _OF_ALERT, _suppressed),
         ("notifications", _NAMES, lambda row: _notification(row, rule_id)),
@@ -154,6 +170,10 @@ def _evaluation(row: Mapping[str, Any]) -> EvaluationTold:
     return EvaluationTold(
         row["log_offset"], row["at_ms"], row["kind"], row["version"], row["reason"]
     )
+
+
+def _interrupted(row: Mapping[str, Any]) -> Interrupted:
+    return Interrupted(row["log_offset"], row["at_ms"], row["kind"], row["from_ms"], row["source"])
 
 
 def _action(row: Mapping[str, Any]) -> Acknowledged | Tested:

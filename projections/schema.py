@@ -17,16 +17,19 @@ with its ``log_offset`` there. ``rules``, ``alerts``: what stands now; an inacti
 ``began``: the offset of the transition with which the alert's episode began. ``fired_ms``: when it
 fired in this episode, 0 for never. ``rule``, ``silence``, ``fact``, ``labels``, ``annotations`` are
 JSON. ``rule_ids``, ``fingerprints``: of the alerts that a notification names, one each.
+``interruptions``: when no rule of a home partition was evaluated, since a partition (``source``) of
+the points stayed behind, or since nothing ticked.
 
 The tables about health (`HEALTH_TABLES`) come from ``health.results``, each target's from its own
 partition. ``health_targets``, ``health_states``, ``health_last``: what stands now, one row a target
 at most; ``health_changes``, ``health_checks``: all that was told, a check of an endpoint that is no
-target with an empty ``target``. ``definition``, ``found`` are JSON.
+target with an empty ``target``; old checks are left out (`projections.health_rows.CHECKS_MAX`), and
+still counted (``counters``). ``definition``, ``found`` are JSON.
 """
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 
 _ALERT_TABLES = (
     """CREATE TABLE rules (
@@ -53,6 +56,9 @@ _ALERT_TABLES = (
     """CREATE TABLE evaluations (
         log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, version BIGINT NOT NULL,
         kind VARCHAR NOT NULL, at_ms BIGINT NOT NULL, reason VARCHAR NOT NULL)""",
+    """CREATE TABLE interruptions (
+        log_offset BIGINT NOT NULL, home INTEGER NOT NULL, kind VARCHAR NOT NULL,
+        source INTEGER, from_ms BIGINT NOT NULL, at_ms BIGINT NOT NULL)""",
     """CREATE TABLE alert_actions (
         log_offset BIGINT NOT NULL, rule_id VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL,
         kind VARCHAR NOT NULL, at_ms BIGINT NOT NULL, actor VARCHAR NOT NULL,
@@ -133,7 +139,8 @@ TABLES = (
         bins INTEGER[] NOT NULL, bin_counts BIGINT[] NOT NULL)""",
     *_ALERT_TABLES,
     *_HEALTH_TABLES,
-    """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0), ('repeats', 0)""",
+    """INSERT INTO counters VALUES ('duplicates', 0), ('poison', 0), ('repeats', 0),
+        ('checks', 0)""",
 )
 
 VIEWS = (

@@ -6,7 +6,7 @@ has committed. Other threads may read it while it grows; what they see is whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -46,6 +46,11 @@ def new_series(text: str, metric_type: str, unit: str) -> NewSeries:
     return NewSeries(text, name, labels, metric_type, unit)
 
 
+MEANT_MAX = 256
+MEANT_IDS_MAX = 10_000
+"""Of one selector: all together take 10 MB at most."""
+
+
 class SeriesTable:
     """Series by id (0, 1, …): text, name, type, unit, and time and value of the newest sample."""
 
@@ -59,6 +64,7 @@ class SeriesTable:
         self._values = np.zeros(1024, dtype=np.float64)
         self.newest_ms = NEVER
         """The newest time of all."""
+        self._meant: dict[Hashable, Index] = {}
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -79,6 +85,19 @@ class SeriesTable:
     def named(self, name: str) -> Sequence[int]:
         """The ids of the series of one metric, ascending."""
         return list(self._by_name.get(name, ()))
+
+    def meant(self, selector: Hashable, among: int, find: Callable[[], Index]) -> Index:
+        """What ``find`` finds for a selector ``among`` so many series, remembered: a dashboard asks
+        the same again and again, and series are never taken away."""
+        key = (selector, among)
+        known = self._meant.get(key)
+        if known is None:
+            known = find()
+            if len(self._meant) >= MEANT_MAX:
+                self._meant = {}
+            if len(known) <= MEANT_IDS_MAX:
+                self._meant[key] = known
+        return known
 
     def add(self, many: Iterable[NewSeries]) -> None:
         """Appends series; the first gets the id ``len(self)``."""

@@ -8,9 +8,11 @@ As the data flows::
   telemetry_settings  those of what is told about this server
   config         all settings: the only reader of the environment
   errors         every exception
+  references     secrets that configuration refers to
   events         what the log holds: event types, their wire format, batches of samples
   ingest         where samples come in: parsers, the edge, collectors
   log            the event log: its interface, the embedded one, the one on Kafka
+  tracing        spans of calls and batches, taken by whoever is installed
   domain         windows, sketches, ticks: pure functions
   promql         the query language over any source of series: pure, too
   processors     folds over one partition: the clock, windows, dead letters

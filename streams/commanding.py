@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from streams import tracing
 from streams.errors import InputError, OffsetOutOfRange, RequestConflict
 from streams.events.catalogue import Envelope, Event
 from streams.events.codec import encode
@@ -78,7 +79,13 @@ class Commander:
         the log cannot tell (on Kafka, in a small gap), the processor of commands leaves the second
         out by its id. Raises `LogUnavailable`, `Overloaded`.
         """
-        envelope = Envelope(id=command_id, source=SOURCE, time_ms=self._clock(), actor=actor)
+        envelope = Envelope(
+            id=command_id,
+            source=SOURCE,
+            time_ms=self._clock(),
+            actor=actor,
+            traceparent=tracing.current(),
+        )
         entry = Entry(COMMANDS, 0, encode(Event(envelope, command)))
         key = f"{actor}/{SOURCE}/{command_id}"
         keys = () if digest is None else (RequestKey(key, digest),)

@@ -20,6 +20,7 @@
     │   ├── LogUnavailable     the disk refused a write; nothing was acknowledged
     │   └── OffsetOutOfRange   a position before the log's start or after its end
     ├── PoisonError            a record that cannot be decoded; it goes to ``deadletter``
+    ├── SinkError              a database that the log is copied to is away; tried again
     └── ProjectionError
         ├── ProjectionDamaged  the DuckDB file is unreadable or does not belong to this log
         └── QueryTooExpensive  a query over its row, time or memory limit
@@ -136,6 +137,15 @@ class OffsetOutOfRange(LogError):
 
 class PoisonError(LogfireMcpError):
     """A record's bytes are not the event that its headers announce."""
+
+
+class SinkError(LogfireMcpError):
+    """What the log is copied to did not take it; the same is tried again after ``retry_after_s``
+    seconds at the earliest. The message never holds a secret."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ProjectionError(LogfireMcpError):

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
+import mcp_api.plain_pydantic  # noqa: F401 - before anything imports pydantic
 from mcp_api.server import Server
 from tests.api.processes import quick_settings
 from tests.kafka_cluster import Cluster, delete_topics, missing_program
@@ -26,6 +27,8 @@ HOW_TO_GET = {
     "prometheus": "apt-get install prometheus",
     "promtool": "apt-get install prometheus",
     "npx": "install Node.js 20 or newer",
+    "redis-server": "apt-get install redis-server",
+    "victoria-metrics": "apt-get install victoria-metrics",
 }
 
 

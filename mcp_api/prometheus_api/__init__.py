@@ -10,4 +10,9 @@ In the order in which a request passes them::
   alerting     those of rules and alerts
   syntax_json  the syntax tree of an expression as JSON
   encoding     answers and errors in Prometheus' shapes
+
+Beside them `/federate`, which another Prometheus scrapes::
+
+  exposed_names  names as a scraper reads them
+  federate       the newest samples as text
 """

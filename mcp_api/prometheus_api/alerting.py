@@ -9,17 +9,19 @@ the read side, so ``lastEvaluation`` is the time that Prometheus has for never.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mcp_api.prometheus_api.encoding import Reply
 from mcp_api.prometheus_api.parameters import invalid
 from projections.alert_queries import ALERTS_MAX, RULES_MAX
 from streams.events.codec import iso_time
+from streams.promql.matchers import matches
 
 if TYPE_CHECKING:
     from mcp_api.prometheus_api.endpoints import Asked
     from projections.alert_answers import AlertNow, RuleStatus
+    from projections.promql_labels import Selectors
 
 GROUP, FILE = "rules", "alerts.events"
 """The one group, and what it is read from: the log's topic."""
@@ -31,13 +33,13 @@ _FLAGS = {"": False, "false": False, "true": True}
 
 def rules(asked: Asked) -> Reply:
     """Rules that are enabled, with their active alerts; filters ``type``, ``rule_name[]``,
-    ``rule_group[]``, ``file[]``, ``exclude_alerts``."""
+    ``rule_group[]``, ``file[]``, ``exclude_alerts``, and ``match[]`` by the rule's own labels, as
+    they are configured: one that is a template is matched as it is written."""
     parameters = asked.parameters
     kind = parameters.text("type").lower()
     if kind and kind not in _TYPES:
         raise invalid("type", f"not supported value {kind[:80]!r}")
-    if parameters.all("match[]"):
-        raise invalid("match[]", "rules are not selected by labels here; use rule_name[]")
+    selected = asked.matchers()
     without = _FLAGS.get(parameters.text("exclude_alerts").lower())
     if without is None:
         raise invalid("exclude_alerts", "it is true or false")
@@ -59,6 +61,7 @@ def rules(asked: Asked) -> Reply:
         if one.rule.enabled and _wanted(parameters.all("rule_name[]"), _name(one))
     ]
     told = [one for one in told if not kind or one["type"] == _TYPES[kind]]
+    told = [one for one in told if not selected or _is_selected(one["labels"], selected)]
     group = {
         "name": GROUP,
         "file": FILE,
@@ -81,6 +84,14 @@ def alerts(asked: Asked) -> Reply:
 def _wanted(names: Iterable[str], name: str) -> bool:
     asked = list(names)
     return not asked or name in asked
+
+
+def _is_selected(labels: Mapping[str, str], selected: Selectors) -> bool:
+    """Whether all matchers of one selector hold; a missing label is an empty one."""
+    return any(
+        all(matches(each, [labels.get(each.name, "")])[0] for each in matchers)
+        for matchers in selected
+    )
 
 
 def _name(one: RuleStatus) -> str:

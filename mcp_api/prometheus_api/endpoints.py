@@ -14,6 +14,7 @@ from mcp_api.prometheus_api.encoding import TRUNCATED, Reply, encode_answer
 from mcp_api.prometheus_api.parameters import Parameters, invalid
 from mcp_api.prometheus_api.syntax_json import formatted, tree_json
 from projections.alert_queries import AlertQueries
+from projections.promql_labels import Selectors, parse_selectors
 from projections.promql_queries import LIMITS, LOOKBACK_MS_MAX, PromqlQueries
 from streams.errors import InputError, QuerySyntaxError, QueryTooLarge
 from streams.events.batch import AT_MS_MAX, AT_MS_MIN
@@ -64,6 +65,11 @@ class Asked:
         if len(asked) > SELECTORS_MAX:
             raise invalid("match[]", f"there are {len(asked)}, at most {SELECTORS_MAX} are taken")
         return asked
+
+    def matchers(self) -> Selectors:
+        """The matchers of each ``match[]``."""
+        with _blaming("match[]"):
+            return parse_selectors(self.selectors(), QUERY_LIMITS)
 
     def range_ms(self) -> tuple[int, int]:
         """``start`` and ``end``, by default of all time; nothing lies in one that ends first."""

@@ -8,15 +8,20 @@ import logging
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
 
 from mcp_api.asgi import JSON, Headers, Receive, Scope, Send, header, send_bytes
-from mcp_api.prometheus_api.encoding import Reply, failure, failure_of, success
+from mcp_api.prometheus_api.encoding import failure, failure_of, success
 from mcp_api.prometheus_api.parameters import Parameters
 from projections.alert_queries import AlertQueries
 from projections.projector import Projector
 from projections.reading import Ending
 from streams.errors import InputError, LogfireMcpError, Overloaded, QueryCancelled
 from streams.log.wall_clock import wall_clock_ms
+
+if TYPE_CHECKING:
+    from projections.promql_queries import PromqlQueries
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,8 +77,9 @@ class PrometheusApi:
             name, label = _endpoint(scope)
             scope["route"] = PREFIX + name
             parameters = await _parameters(scope, receive)
-            zipped = _takes_gzip(header(scope, b"accept-encoding"))
-            body, zipped = await self._answered(name, label, parameters, receive, zipped=zipped)
+            zipped = takes_gzip(header(scope, b"accept-encoding"))
+            made = partial(self._body, name, label, parameters)
+            body, zipped = await self.in_turn(receive, made, zipped=zipped)
             if zipped:
                 headers += ((b"content-encoding", b"gzip"),)
         except QueryCancelled:  # who asked is gone
@@ -94,9 +100,12 @@ class PrometheusApi:
         """Takes no more; what runs ends by itself within its time limit."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _answered(
-        self, name: str, label: str, parameters: Parameters, receive: Receive, *, zipped: bool
+    async def in_turn(
+        self, receive: Receive, made: Callable[[int, Ending], bytes], *, zipped: bool
     ) -> tuple[bytes, bool]:
+        """A body that ``made`` makes in a thread, told the time (Unix milliseconds) and what ends
+        it early; and whether it is compressed. `Overloaded`, `TimeoutError`, what ``made`` raises.
+        """
         if self._asked >= QUERIES_AT_ONCE + QUERIES_WAITING_MAX:
             raise Overloaded(
                 f"{QUERIES_WAITING_MAX} queries wait already; ask again in a second", status=503
@@ -105,7 +114,7 @@ class PrometheusApi:
         ending = Ending()
 
         def answered() -> tuple[bytes, bool]:
-            body = success(self._reply(name, label, parameters, now_ms, ending))
+            body = made(now_ms, ending)
             if zipped and len(body) >= COMPRESSED_FROM_BYTES:
                 return gzip.compress(body, COMPRESSION_LEVEL, mtime=0), True
             return body, False
@@ -121,21 +130,27 @@ class PrometheusApi:
             self._asked -= 1
             left.cancel()  # which ends what still runs
 
-    def _reply(
-        self, name: str, label: str, parameters: Parameters, now_ms: int, ending: Ending
-    ) -> Reply:
+    def queries(self, ending: Ending) -> PromqlQueries:
+        """To be asked within `in_turn`."""
         # Late: a server that nobody asks in PromQL does without the engine in memory.
-        from mcp_api.prometheus_api.endpoints import ENDPOINTS, QUERY_LIMITS, Asked
+        from mcp_api.prometheus_api.endpoints import QUERY_LIMITS
         from projections.promql_queries import PromqlQueries
 
-        queries = PromqlQueries(
+        return PromqlQueries(
             self._projector, timeout_s=self._call_s, limits=QUERY_LIMITS, ending=ending
         )
+
+    def _body(
+        self, name: str, label: str, parameters: Parameters, now_ms: int, ending: Ending
+    ) -> bytes:
+        from mcp_api.prometheus_api.endpoints import ENDPOINTS, Asked
+
         alerts = AlertQueries(self._projector, timeout_s=self._call_s)
-        return ENDPOINTS[name](Asked(queries, alerts, parameters, now_ms, self._call_s, label))
+        asked = Asked(self.queries(ending), alerts, parameters, now_ms, self._call_s, label)
+        return success(ENDPOINTS[name](asked))
 
 
-def _takes_gzip(accepted: str) -> bool:
+def takes_gzip(accepted: str) -> bool:
     """Of an ``Accept-Encoding``: gzip is named, not refused by ``;q=0``."""
     return re.search(r"\bgzip\b(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", accepted, re.I) is not None
 

@@ -5,6 +5,7 @@ In the order in which a call passes them:
   tool_spec          what a spec is made of
   alert_specs        the specs of the tools of alerts
   health_spec        the spec of health_check
+  overview_spec      the spec of system_overview
   specs              names, descriptions, JSON Schemas and annotations of the tools
   toolbox            a tool's name and arguments in, an answer out
   arguments          checks arguments against the specs
@@ -28,6 +29,7 @@ In the order in which a call passes them:
   dry_run            what a rule would have done in the past
   alert_text         short text about alerts
   health_check       the system, targets checked now, endpoints of the caller
+  system_overview    servers, alerts and this system at a glance, now or then
   why_empty          why nothing was found, and what to ask instead
   chart              the picture beside the numbers
   export             export_metrics: inline, or a link to a stream

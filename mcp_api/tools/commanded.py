@@ -13,7 +13,7 @@ from mcp_api.tools.times import iso
 from projections.alert_queries import AlertQueries
 from streams.commanding import Commander, command_id_of
 from streams.errors import InputError
-from streams.events.health import HealthFact
+from streams.events.health import HealthCommand, HealthFact
 from streams.events.rules import Command, CommandRefused, Fact
 
 ANSWER_WAIT_S = 5.0
@@ -88,7 +88,7 @@ class Desk:
         self._alerts = alerts
         self._wait_s = wait_s
 
-    async def hand_in(self, asked: Asked, command: Command) -> Answered:
+    async def hand_in(self, asked: Asked, command: Command | HealthCommand) -> Answered:
         """The answer, or none after ``wait_s``. `InputError` with the reason of a refusal;
         `RequestConflict`, `LogUnavailable`, `Overloaded` where nothing was taken."""
         sent = await self._commander.send(

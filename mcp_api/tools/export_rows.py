@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from mcp_api.tools.series_columns import series_columns
+from projections.influx_lines import TIME_MS_MAX, line_head
 from streams.events.labels import parse_series
 
 Parts = tuple[str, str, str]
 """Of one series: the text before a row's first number, between its two, and after the second."""
 
 _MS_MIN, _MS_MAX = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
-_INFLUX_MS_MAX = 9_223_372_036_854  # what 64 bits hold as nanoseconds
 
 
 @dataclass(slots=True)
@@ -76,8 +75,8 @@ def influx_rows(batches: Iterable[Any], skipped: Skipped) -> Iterator[bytes]:
 
     for whole in batches:
         in_range = pc.and_(
-            pc.less_equal(whole["at_ms"], _INFLUX_MS_MAX),
-            pc.greater_equal(whole["at_ms"], -_INFLUX_MS_MAX),
+            pc.less_equal(whole["at_ms"], TIME_MS_MAX),
+            pc.greater_equal(whole["at_ms"], -TIME_MS_MAX),
         )
         batch = whole.filter(pc.and_(pc.is_finite(whole["value"]), in_range))
         skipped.count += whole.num_rows - batch.num_rows
@@ -164,18 +163,4 @@ def _csv_text(*fields: str) -> str:
 
 
 def _influx_parts(series: Series) -> Parts:
-    measurement = _escaped(series.name, ", ")
-    if measurement.startswith("#"):  # else the line is a comment
-        measurement = "\\" + measurement
-    texts = (f",{_escaped(k, ',= ')}={_escaped(v, ',= ')}" for k, v in sorted(series.tags.items()))
-    return f"{measurement}{''.join(texts)} value=", " ", "000000\n"
-
-
-_LINE_ENDS = re.compile(r"[\r\n]+")
-
-
-def _escaped(text: str, special: str) -> str:
-    text = _LINE_ENDS.sub(" ", text)
-    escaped = "".join("\\" + c if c in special else c for c in text)
-    # A backslash at the end would escape the comma, blank or sign that follows.
-    return escaped + "\\ " if escaped.endswith("\\") else escaped
+    return f"{line_head(series.name, series.tags)} value=", " ", "000000\n"

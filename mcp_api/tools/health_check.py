@@ -32,6 +32,8 @@ LOOK_AGAIN_S: Final = 0.05
 ENDPOINT_TIMEOUT_MS: Final = 10_000
 CHARS_MAX: Final = 7_000 * CHARS_PER_TOKEN
 ALL, SYSTEM = "all", "system"
+SYSTEM_THRESHOLDS: Final = {"System CPU": 80, "System Memory": 85, "System Disk": 90}
+"""In percent."""
 _LINES_MAX = 40
 _CPU_USAGE = CpuUsage()
 
@@ -88,20 +90,20 @@ async def health_check(
 
 def system_checks() -> list[Check]:
     """Of this machine, in percent."""
-    readings = (
-        ("System CPU", _CPU_USAGE.percent(), 80),
-        ("System Memory", psutil.virtual_memory().percent, 85),
-        ("System Disk", psutil.disk_usage("/").percent, 90),
-    )
+    readings = {
+        "System CPU": _CPU_USAGE.percent(),
+        "System Memory": psutil.virtual_memory().percent,
+        "System Disk": psutil.disk_usage("/").percent,
+    }
     return [
         {
             "name": name,
-            "healthy": value <= threshold,
+            "healthy": value <= SYSTEM_THRESHOLDS[name],
             "value": value,
             "unit": "percent",
-            "threshold": threshold,
+            "threshold": SYSTEM_THRESHOLDS[name],
         }
-        for name, value, threshold in readings
+        for name, value in readings.items()
     ]
 
 

@@ -22,7 +22,7 @@ HEALTH_CHECK = ToolSpec(
     name="health_check",
     title="Health check",
     description="Checks this system, registered MCP servers and other targets now, or URLs at "
-    "public addresses. A state unknown is not unhealthy: it was never reached.",
+    "public addresses, and stores what it finds. Unknown is not unhealthy: never reached.",
     input_schema=input_type(
         {
             "target": text_type("all (default), system, or a target's name", maxLength=100),
@@ -68,8 +68,8 @@ HEALTH_CHECK = ToolSpec(
         ("target", "health_checks", "overall_healthy", "check_time", "truncated", "as_of"),
     ),
     example={"target": "all"},
-    read_only=True,
+    read_only=False,  # each check is an event, and is told to the targets
     destructive=False,
-    idempotent=True,
+    idempotent=False,
     open_world=True,
 )

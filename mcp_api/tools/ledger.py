@@ -14,6 +14,7 @@ from projections.alert_answers import (
     Attempt,
     EvaluationTold,
     History,
+    Interrupted,
     LedgerEntry,
     NotificationTold,
     RuleChange,
@@ -116,6 +117,8 @@ def _entry(entry: LedgerEntry, rules: dict[int, Rule]) -> dict[str, Any]:
         case EvaluationTold():
             event = "evaluation failed" if entry.kind == "failed" else "evaluation recovered"
             told |= {"event": event, "what": entry.reason or "it is evaluated again"}
+        case Interrupted():
+            told |= _interruption(entry)
         case Acknowledged():
             what = entry.fingerprint or "all alerts of the rule that were active"
             told |= {
@@ -138,6 +141,15 @@ def _entry(entry: LedgerEntry, rules: dict[int, Rule]) -> dict[str, Any]:
             assert_never(entry)
     told["what"] = _cut(told["what"])
     return told
+
+
+def _interruption(entry: Interrupted) -> dict[str, str]:
+    since = iso(entry.from_ms)
+    if entry.kind == "outage":
+        held = duration_text(entry.at_ms - entry.from_ms)
+        return {"event": "outage", "what": f"nothing was evaluated since {since}, for {held}"}
+    waits = f"evaluation waits for partition {entry.source} of the points, silent since {since}"
+    return {"event": "evaluation stalled", "what": waits}
 
 
 def _event(entry: TransitionTold) -> str:

@@ -12,11 +12,13 @@ from typing import Any
 import psutil
 
 from mcp_api.log_watch import LogStatus, LogWatch
+from mcp_api.sinks import Sinks
 from mcp_api.telling import Telling
 from mcp_api.tools.answer import ToolAnswer
 from mcp_api.tools.text import status_text
 from mcp_api.tools.times import iso
 from mcp_api.tools.values import as_of_content
+from mcp_api.watching import Watching
 from projections.alert_queries import AlertQueries
 from projections.health_queries import HealthQueries
 from projections.projector import Projector
@@ -30,8 +32,6 @@ SERVER_NAME = "logfire-mcp"
 _CPU_USAGE = CpuUsage()
 STALLED_S = 30.0
 """Without progress for so long, though there is something to do, a part counts as stalled."""
-
-_NOT_USED = "configured, but not used by this version"
 
 
 def server_version() -> str:
@@ -54,6 +54,8 @@ class Parts:
     started_ms: int
     log: LogWatch
     telling: Telling | None = None
+    sinks: Sinks | None = None
+    watching: Watching | None = None
 
 
 def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
@@ -65,6 +67,10 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         problems += _problems("runner", parts.runner)
     if parts.telling is not None:
         problems += [problem[:300] for problem in parts.telling.problems()[:10]]
+    if parts.watching is not None:
+        problems += parts.watching.problems()
+    if parts.sinks is not None:
+        problems += [problem[:300] for problem in parts.sinks.problems()[:10]]
     metrics: dict[str, int | None] = {
         "total_metrics_stored": None,
         "active_alerts": None,
@@ -90,11 +96,11 @@ def server_status(parts: Parts, now_ms: int) -> ToolAnswer:
         "status": "degraded" if problems else "healthy",
         "problems": problems,
         "uptime": max(now_ms - parts.started_ms, 0) / 1_000,
-        "components": _components(parts.settings, database, log),
+        "components": _components(parts, database, log),
         "metrics": metrics,
         "system_info": _system_info(),
         "timestamp": iso(now_ms),
-        "lag": lag | _processor_lag(parts.runner),
+        "lag": lag | _processor_lag(parts.runner) | _sink_lag(parts.sinks),
         "log": _log_content(parts, log),
         "as_of": as_of,
     }
@@ -108,16 +114,17 @@ def _problems(name: str, part: Runner | Projector) -> list[str]:
     return [f"{name}: no progress for {stalled_s:.0f} s"] if stalled_s > STALLED_S else []
 
 
-def _components(settings: Settings, database: str, log: LogStatus) -> dict[str, str]:
-    def optional(value: object) -> str:
-        return _NOT_USED if value else "not_configured"
+def _components(parts: Parts, database: str, log: LogStatus) -> dict[str, str]:
+    def sink(name: str) -> str:
+        return "not_configured" if parts.sinks is None else parts.sinks.component(name)
 
     return {
         "database": database,
-        "redis": optional(settings.redis_url),
-        "influxdb": optional(settings.influxdb_url),
+        "redis": sink("redis"),
+        "influxdb": sink("influxdb"),
         "prometheus": "connected",  # /metrics is served whenever this is asked
-        "logfire": optional(settings.logfire_token),
+        "logfire": sink("logfire"),
+        "otlp": sink("otlp"),
         "kafka": _kafka(log),
     }
 
@@ -174,6 +181,14 @@ def _projection_lag(parts: Parts) -> dict[str, dict[str, float]]:
     return {
         name: {"records": lag.records, "seconds": round(lag.seconds, 3)}
         for name, lag in parts.projector.lag().items()
+    }
+
+
+def _sink_lag(sinks: Sinks | None) -> dict[str, dict[str, float]]:
+    told = {} if sinks is None else sinks.status()
+    return {
+        name: {"records": status.records, "seconds": round(status.seconds, 3)}
+        for name, status in told.items()
     }
 
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from mcp_api.log_watch import LogWatch
 from mcp_api.pipeline import evaluation_ms
+from mcp_api.reached_at import reached_at
+from mcp_api.sinks import Sinks
 from mcp_api.telling import Telling
 from mcp_api.tools.alert_parts import AlertParts
 from mcp_api.tools.alert_specs import CREATE_ALERT, MANAGE_ALERTS
@@ -23,12 +25,14 @@ from mcp_api.tools.export import ExportStream, export, open_export, parse_export
 from mcp_api.tools.health_check import HealthParts, health_check
 from mcp_api.tools.health_spec import HEALTH_CHECK
 from mcp_api.tools.manage_alerts import manage_alerts
+from mcp_api.tools.overview_spec import SYSTEM_OVERVIEW
 from mcp_api.tools.positions import parse_position
 from mcp_api.tools.promql import parse_promql, query_promql
 from mcp_api.tools.query import query
 from mcp_api.tools.question import parse_question
 from mcp_api.tools.specs import COLLECT, EXPORT, QUERY, SPECS_BY_NAME, STATUS
 from mcp_api.tools.status import Parts, server_status
+from mcp_api.tools.system_overview import parse_overview, system_overview
 from mcp_api.watching import Watching
 from projections.alert_queries import AlertQueries
 from projections.backtest import Backtests
@@ -78,8 +82,8 @@ class LocalToolbox:
     """The tools over this process' own log and read models.
 
     Reads run in four threads of its own; where 64 wait already, more are `Overloaded`. ``base_url``
-    (as in ``http://127.0.0.1:8000``) begins the links in answers; it may be set later, when the
-    port is known.
+    (as in ``http://127.0.0.1:8000``) begins the links in answers where it is not known by which
+    address a client came; it may be set later, when the port is known.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class LocalToolbox:
         telling: Telling | None = None,
         watch: LogWatch | None = None,
         watching: Watching | None = None,
+        sinks: Sinks | None = None,
         base_url: str = "",
         clock: Callable[[], int] = wall_clock_ms,
         caught_up_wait_s: float = CAUGHT_UP_WAIT_S,
@@ -111,7 +116,15 @@ class LocalToolbox:
         self._queries = queries
         self._clock = clock
         self._parts = Parts(
-            projector, queries, runner, settings, clock(), watch or LogWatch(), telling
+            projector,
+            queries,
+            runner,
+            settings,
+            clock(),
+            watch or LogWatch(),
+            telling,
+            sinks,
+            watching,
         )
         self._threads = ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="read")
         self._reads = 0
@@ -193,11 +206,15 @@ class LocalToolbox:
         operation = arguments.get("operation", "query")
         if name == STATUS.name:
             read = partial(server_status, self._parts, now_ms)
+        elif name == SYSTEM_OVERVIEW.name:
+            overview = parse_overview(arguments, now_ms)
+            read = partial(system_overview, self._projector, overview, now_ms)
         elif name == EXPORT.name:
             request = parse_export(arguments, now_ms)
             min_position = arguments.get("min_position", "")
+            base_url = reached_at() or self.base_url
             read = partial(
-                export, self._queries, request, base_url=self.base_url, min_position=min_position
+                export, self._queries, request, base_url=base_url, min_position=min_position
             )
         else:
             assert name == QUERY.name, name

@@ -7,6 +7,7 @@
   repeats             which rows of which requests were absorbed before
   windows             samples to aggregates a (series, window), and the merging of aggregates
   durations           durations as Prometheus writes them
+  unicode_text        text from outside, as far as UTF-8 can write it
   template_functions  the functions of annotation templates, and Go's way to write values
   templates           annotation templates, expanded for one alert
   rule_syntax         what a condition needs and means: series, look-back, presence of data

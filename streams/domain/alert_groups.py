@@ -29,7 +29,8 @@ Reason = Literal["new", "changed", "repeat", "resolved", "escalation", "digest",
 
 class ActiveAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An alert that fires, or whose end is still to be told. ``groups``: the keys of its groups.
-    ``fired_ms``: when this run of it began; ``ended_ms``: None while it fires."""
+    ``fired_ms``: when this run of it began; ``ended_ms``: None while it fires. ``traceparent``: of
+    the call that fired or ended it, "" for none."""
 
     alert: Alert
     state: State
@@ -39,6 +40,7 @@ class ActiveAlert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     groups: tuple[str, ...] = ()
     ended_ms: int | None = None
     acknowledged: bool = False
+    traceparent: str = ""
 
 
 class Member(msgspec.Struct, frozen=True, omit_defaults=True):

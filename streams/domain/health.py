@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.domain.unicode_text import cleaned
 from streams.events.health import HealthChecked, HealthState, Target
 
 REASON_CHARS_MAX = 500
@@ -150,5 +151,4 @@ def _reason(target: Target, health: Health, check: HealthChecked, after: HealthS
             text = f"it takes longer than {target.degraded_ms} ms: {check.latency_ms:.0f} ms"
         case _:
             text = "it answers as it should"
-    # what a server said may hold anything
-    return text[:REASON_CHARS_MAX].encode("utf-8", "replace").decode()
+    return cleaned(text, REASON_CHARS_MAX)  # what a server said may hold anything

@@ -8,6 +8,11 @@
     clock = {kind = "mcp-stdio", command = "uvx", args = ["mcp-server-time"]}
     database = {kind = "tcp", endpoint = "db.example.org:5432", failures = 2}
     orders = {endpoint = "https://orders.example.org/health", depends_on = ["database"]}
+
+    [targets.tools]
+    kind = "mcp"
+    endpoint = "https://tools.example.org/mcp"
+    headers = {Authorization = "Bearer ${TOOLS_TOKEN}"}
 """
 
 from __future__ import annotations
@@ -22,16 +27,19 @@ from typing import Any, Final
 import msgspec
 
 from streams.domain.durations import parse_duration_ms
+from streams.domain.unicode_text import is_text
 from streams.errors import ConfigError, InputError
 from streams.events.health import Kind, Target
 from streams.probes.endpoints import check_endpoint
 from streams.probes.mcp_stdio_command import StdioCommand
+from streams.probes.own_headers import check_headers
 
 TARGETS_MAX: Final = 1_000
 DEPENDENCIES_MAX: Final = 20
 NAME_CHARS_MAX: Final = 100
 TEXT_CHARS_MAX: Final = 1_000
 STATUSES_MAX: Final = 50
+_WITH_HEADERS: Final = ("http", "mcp", "mcp-sse")
 DEFAULT_TARGETS: Final = {
     "task-master-mcp-server": "task-master",
     "crawl4ai-mcp": "crawl4ai",
@@ -44,10 +52,12 @@ DEFAULT_TARGETS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """Targets by name; ``commands``: of those that are processes, by the name too."""
+    """Targets by name; ``commands``: of those that are processes, by the name too; ``headers``: of
+    the requests of some, with references that are not resolved."""
 
     targets: Mapping[str, Target] = field(default_factory=dict)
     commands: Mapping[str, StdioCommand] = field(default_factory=dict)
+    headers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -65,6 +75,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     command: str = ""
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    headers: dict[str, str] = {}
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -108,27 +119,33 @@ def read_targets(text: str, interval_ms: int, timeout_ms: int) -> Configured:
         raise ConfigError(f"HEALTH_TARGETS: {problem}") from None
     targets: dict[str, Target] = {}
     commands: dict[str, StdioCommand] = {}
+    headers: dict[str, Mapping[str, str]] = {}
     for name, line in lines.items():
         one = _Line(endpoint=line) if isinstance(line, str) else line
         try:
             targets[name] = _target(name, one, interval_ms, timeout_ms)
             check_target(targets[name])
             check_dependencies(targets[name], targets)
+            check_headers(one.headers)
         except (ValueError, InputError) as problem:
             raise ConfigError(f"HEALTH_TARGETS: target {name[:60]!r}: {problem}") from None
+        if one.headers:
+            headers[name] = one.headers
         if one.kind == "mcp-stdio":
             commands[name] = StdioCommand(command=one.command, args=one.args, env=one.env)
     if len(targets) > TARGETS_MAX:
         raise ConfigError(
             f"HEALTH_TARGETS has {len(targets)} targets; valid: at most {TARGETS_MAX}"
         )
-    return Configured(targets, commands)
+    return Configured(targets, commands, headers)
 
 
 def _target(name: str, line: _Line, interval_ms: int, timeout_ms: int) -> Target:
     is_process = line.kind == "mcp-stdio"
     if is_process != bool(line.command):
         raise ValueError("a command belongs to a target of kind mcp-stdio, and that needs one")
+    if line.headers and line.kind not in _WITH_HEADERS:
+        raise ValueError(f"headers belong to targets of kind {', '.join(_WITH_HEADERS)}")
     interval_ms = parse_duration_ms(line.interval) if line.interval else interval_ms
     timeout_ms = parse_duration_ms(line.timeout) if line.timeout else min(timeout_ms, interval_ms)
     return Target(
@@ -168,7 +185,7 @@ def check_target(target: Target) -> None:
     if len(statuses) > STATUSES_MAX or not all(100 <= status <= 599 for status in statuses):
         raise InputError(f"expected_status is at most {STATUSES_MAX} of 100 to 599")
     for text in (target.body_contains, target.body_path):
-        if len(text) > TEXT_CHARS_MAX or not _is_text(text):
+        if len(text) > TEXT_CHARS_MAX or not is_text(text):
             raise InputError(
                 f"what the body holds is a text of at most {TEXT_CHARS_MAX} characters"
             )
@@ -206,8 +223,4 @@ def differences(
 
 
 def _is_plain(text: str) -> bool:
-    return text.isprintable() and _is_text(text)
-
-
-def _is_text(text: str) -> bool:
-    return text.encode("utf-8", "replace").decode() == text
+    return text.isprintable() and is_text(text)

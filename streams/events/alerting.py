@@ -174,8 +174,8 @@ class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defa
 
 
 class NotificationAttempted(msgspec.Struct, frozen=True):
-    """Written before the sending. ``again``: an attempt before had no outcome, so the receiver may
-    have it already."""
+    """Written before the sending. ``again``: it is not the first attempt, and the receiver may have
+    it already: the one before had no outcome, or failed without saying whether it was taken."""
 
     id: str
     receiver: str

@@ -71,7 +71,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class McpFound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an MCP server said of itself. ``tools_hash``: of its tools' definitions in canonical
-    form; ``drift``: the tools that differ from those of the check before."""
+    form; ``drift``: the tools that differ from those of the check before; ``tools_hash_before``: of
+    that, "" where it is the same. After a restart what differs is known by the hash alone."""
 
     protocol_version: str
     server: str = ""
@@ -79,6 +80,7 @@ class McpFound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tools: int = 0
     tools_hash: str = ""
     drift: tuple[str, ...] = ()
+    tools_hash_before: str = ""
 
 
 class RegisterTarget(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ As the data flows::
   periodic       producers that run by the clock
   cpu_usage      how busy the processors were
   system         this machine's own measurements
+  counters       what this process counts, as samples
   demo           a synthetic fleet
   series_limits  how many series there may be
   merging        requests to log entries

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from struct import Struct
 from typing import Final
 
+from streams import tracing
 from streams.errors import InputError, Overloaded, RequestConflict
 from streams.events.topics import POINTS
 from streams.ingest.merging import Merger, Request, Written
@@ -44,7 +45,6 @@ INLINE_POINTS_MAX: Final = 20_000
 ACTOR_BYTES_MAX: Final = 512
 KEY_BYTES_MAX: Final = 256
 _COUNTS: Final = Struct("<QQ")
-TRACEPARENT_BYTES_MAX: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,14 @@ class Edge:
                 f"{self._points} points wait to be written, at most {self._points_max} may; "
                 "send it again later"
             )
+        traceparent = traceparent or tracing.current()
         request = Request(
             parsed.batch,
             actor,
             event_source,
             self._clock(),
             key,
-            traceparent if len(traceparent) <= TRACEPARENT_BYTES_MAX else "",
+            traceparent if len(traceparent) <= tracing.TRACEPARENT_CHARS_MAX else "",
         )
         answer: asyncio.Future[Collected] = asyncio.get_running_loop().create_future()
         digest = b"" if key is None else parsed.digest
@@ -210,8 +211,10 @@ class Edge:
                     if waiting.request.key is not None
                 )
                 entries = tuple(one.entry for one in written)
+                causes = (request.traceparent for request in requests)
                 try:
-                    receipt = await self._log.append(Append(entries, keys))
+                    with tracing.of_batch("log append", causes, {"points": points}):
+                        receipt = await self._log.append(Append(entries, keys))
                 except DuplicateRequest as duplicate:
                     group = self._settle_known(group, duplicate.known)
                 else:

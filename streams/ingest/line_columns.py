@@ -20,6 +20,7 @@ Places = npt.NDArray[np.intp]
 _NOT_PLAIN: Final = (
     *(b"\\", b'"', b"#", b"\t", b"\r", b"\x00"),  # one of these anywhere,
     *(b"  ", b" \n", b"\n ", b"\n\n", b" 0x", b" 0X"),  # blanks that join, what Arrow takes for hex
+    b"=+",  # and for a number
 )
 _NUMBER_BYTES: Final = np.zeros(256, np.bool_)
 _NUMBER_BYTES[list(b"0123456789.-+eEi")] = True

@@ -253,7 +253,7 @@ def _records(requests: Sequence[Request], partition: int, rows: _Rows) -> Iterat
         source=request.source,
         time_ms=request.time_ms,
         actor=request.actor,
-        traceparent=request.traceparent if len(numbers) == 1 else "",
+        traceparent=next((found for n in numbers if (found := requests[n].traceparent)), ""),
     )
     message = encode(Event(envelope, MetricsCollected(rows.batch)))
     if len(message.body) > BYTES_MAX:

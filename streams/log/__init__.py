@@ -13,6 +13,7 @@ In the order in which a record passes:
   sqlite_rows       what the file says of itself: identity, partitions, tables
   sqlite_units      units of writing: checked by the caller, written in groups
   sqlite_check      what is verified before the log is used
+  sleepers          coroutines that wait for a thread to tell of a change
   ends              the committed ends, and waking those who wait for them
   sqlite_writer     the thread that writes: bounded queue, group commit, upkeep
   sqlite_reader     reading, with every row verified
@@ -29,6 +30,7 @@ In the order in which a record passes:
   kafka_writer      units of writing: bounded, their keys looked up and recorded
   kafka_reader      reading at any offset
   kafka_log         the log on Kafka: all of it behind the protocol
+  kafka_offsets     positions of whoever copies the log elsewhere
   recent            the newest records in memory, for a reader that keeps up
   opening           which of the logs the settings mean
 """

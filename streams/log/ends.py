@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 
 from streams.errors import LogError
+from streams.log.sleepers import Sleepers
 
 Ends = Mapping[tuple[str, int], int]
 
@@ -19,7 +20,7 @@ class CommittedEnds:
     def __init__(self, ends: Ends) -> None:
         self._now: Ends = MappingProxyType(dict(ends))
         self._moved = threading.Condition()
-        self._sleepers: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._sleepers = Sleepers()
         self._closed = False
         self._error: LogError | None = None
 
@@ -63,17 +64,9 @@ class CommittedEnds:
                 raise self._error
             return self._passed(wanted)
 
-    @contextmanager
-    def waking(self) -> Iterator[asyncio.Event]:
+    def waking(self) -> AbstractContextManager[asyncio.Event]:
         """An event of the running loop, set whenever something moved."""
-        event = asyncio.Event()
-        with self._moved:
-            self._sleepers[event] = asyncio.get_running_loop()
-        try:
-            yield event
-        finally:
-            with self._moved:
-                self._sleepers.pop(event, None)
+        return self._sleepers.waking()
 
     def raise_failure(self) -> None:
         if self._error is not None:
@@ -84,8 +77,4 @@ class CommittedEnds:
 
     def _wake(self) -> None:
         self._moved.notify_all()
-        for event, loop in list(self._sleepers.items()):
-            try:
-                loop.call_soon_threadsafe(event.set)
-            except RuntimeError:  # the loop was closed with its follower still open
-                del self._sleepers[event]
+        self._sleepers.wake()

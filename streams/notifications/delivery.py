@@ -13,8 +13,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from streams import tracing
 from streams.errors import LogError, Overloaded
 from streams.events.alerting import (
     NotificationAttempted,
@@ -26,6 +28,7 @@ from streams.events.catalogue import Envelope, Event
 from streams.events.codec import decode, encode
 from streams.events.topics import ALERTS
 from streams.log.protocol import Append, Entry, EventLog
+from streams.log.sleepers import woken
 from streams.log.wall_clock import wall_clock_ms
 from streams.notifications.receivers import Receiver
 from streams.notifications.sending import NotSent, Outcome, Sender, Sent
@@ -33,8 +36,8 @@ from streams.processors.notify_state import Outstanding
 
 _log = logging.getLogger(__name__)
 
-POLL_S = 0.25
-"""How long what is outstanding may go unnoticed."""
+LOOK_S = (0.1, 1.0)
+"""Between two looks at what is outstanding: the least, and the most where nothing changes."""
 
 BACK_OFF_S = (1.0, 300.0)
 """After the first failure of a notification, and the longest; each is twice the one before."""
@@ -81,6 +84,7 @@ class Delivery:
         self,
         log: EventLog,
         outstanding: Callable[[], Sequence[Outstanding] | None],
+        changes: Callable[[], AbstractContextManager[asyncio.Event]],
         receivers: Mapping[str, Receiver],
         senders: Mapping[str, Sender],
         *,
@@ -88,9 +92,11 @@ class Delivery:
     ) -> None:
         """``outstanding``: `streams.processors.notify_state.outstanding` of the notify processor's
         state; None while it is not this process's, or has not absorbed all of the alerts topic.
-        ``senders``: by `streams.notifications.senders.make_senders`; `run` closes them."""
+        ``changes``: when to look again, as of `streams.runners.runner.Runner`. ``senders``: by
+        `streams.notifications.senders.make_senders`; `run` closes them."""
         self._log = log
         self._outstanding = outstanding
+        self._changes = changes
         self._receivers = receivers
         self._senders = senders
         self._clock = clock
@@ -101,12 +107,16 @@ class Delivery:
     async def run(self) -> None:
         """Until cancelled. What is in flight then has no outcome, and is sent again, marked."""
         try:
-            while True:
-                self._reap()
-                waiting = self._outstanding()
-                if waiting is not None:
-                    self._begin(waiting)
-                await asyncio.sleep(POLL_S)
+            with self._changes() as changed:
+                while True:
+                    changed.clear()
+                    self._reap()
+                    waiting = self._outstanding()
+                    if waiting is not None:
+                        self._begin(waiting)
+                    await asyncio.sleep(LOOK_S[0])
+                    if not waiting and not self._tasks:
+                        await woken(changed, LOOK_S[1])
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -173,30 +183,35 @@ class Delivery:
     async def _deliver(self, each: Outstanding, line: _Line) -> None:
         attempt = each.attempt + 1
         try:
-            request = await self._request(each)
+            request, traceparent = await self._request(each)
             begun = NotificationAttempted(
                 each.id, each.receiver, attempt, self._clock(), again=each.attempt > 0
             )
-            await self._append(begun, attempt)
-            outcome = await self._send(request, begun.again)
+            await self._append(begun, attempt, traceparent)
+            outcome = await self._send(request, begun.again, traceparent)
             told = self._told(each, attempt, outcome)
-            await self._append_surely(told, attempt)
+            await self._append_surely(told, attempt, traceparent)
             self._settle(line, told)
         except (LogError, Overloaded) as error:
             _log.warning("notification %s waits for the log: %s", each.id, error)
         finally:
             line.busy -= 1
 
-    async def _send(self, request: NotificationRequested, again: bool) -> Outcome:
+    async def _send(self, request: NotificationRequested, again: bool, traceparent: str) -> Outcome:
         sender = self._senders.get(request.receiver)
         if sender is None:
             return NotSent("no such receiver is configured (ALERT_RECEIVERS)", final=True)
-        try:
-            return await sender.send(request, again=again)
-        except Exception as error:  # noqa: BLE001  a bug in one sender is no other's loss
-            reason = self._said(request.receiver, f"{type(error).__name__}: {error}")
-            _log.error("sending to %s failed: %s", request.receiver, reason)
-            return NotSent(reason)
+        attributes: tracing.Attributes = {"notification": request.id, "alerts": len(request.alerts)}
+        with tracing.span(f"notify {request.receiver}", attributes, parent=traceparent) as span:
+            try:
+                outcome = await sender.send(request, again=again)
+            except Exception as error:  # noqa: BLE001  a bug in one sender is no other's loss
+                reason = self._said(request.receiver, f"{type(error).__name__}: {error}")
+                _log.error("sending to %s failed: %s", request.receiver, reason)
+                outcome = NotSent(reason)
+            if isinstance(outcome, NotSent):
+                span.fail(self._said(request.receiver, outcome.reason))
+            return outcome
 
     def _told(self, each: Outstanding, attempt: int, outcome: Outcome) -> _Told:
         now_ms = self._clock()
@@ -239,27 +254,31 @@ class Delivery:
         )
         line.resume_ms = told.retry_ms or 0
 
-    async def _request(self, each: Outstanding) -> NotificationRequested:
+    async def _request(self, each: Outstanding) -> tuple[NotificationRequested, str]:
+        """With its traceparent."""
         (record, *_) = await self._log.read(ALERTS, 0, each.offset, records_max=1)
         data = decode(record.headers, record.body).data
         assert isinstance(data, NotificationRequested), each
-        return data
+        return data, tracing.traceparent_of(record)
 
-    async def _append_surely(self, told: _Told, attempt: int) -> None:
+    async def _append_surely(self, told: _Told, attempt: int, traceparent: str) -> None:
         for pause_s in itertools.chain((0.1, 0.5), itertools.repeat(BACK_OFF_S[0])):
             try:
-                return await self._append(told, attempt)
+                return await self._append(told, attempt, traceparent)
             except (LogError, Overloaded) as error:
                 _log.warning("the outcome of notification %s waits for the log: %s", told.id, error)
             await asyncio.sleep(pause_s)
         raise AssertionError("it is tried for ever")
 
-    async def _append(self, data: NotificationAttempted | _Told, attempt: int) -> None:
+    async def _append(
+        self, data: NotificationAttempted | _Told, attempt: int, traceparent: str
+    ) -> None:
         kind = type(data).__name__.removeprefix("Notification").lower()
         envelope = Envelope(
             id=f"delivery/{kind}/{data.id}/{attempt}",
             source="delivery",
             time_ms=self._clock(),
             correlation_id=data.id,
+            traceparent=traceparent,
         )
         await self._log.append(Append((Entry(ALERTS, 0, encode(Event(envelope, data))),)))

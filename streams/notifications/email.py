@@ -18,8 +18,7 @@ from email.utils import format_datetime
 from streams.events.alerting import NotificationRequested
 from streams.notifications import message_text
 from streams.notifications.receivers import Mailbox, Receiver, read_mailbox
-from streams.notifications.sending import NotSent, Outcome, Sent
-from streams.notifications.webhook import AGAIN_HEADER
+from streams.notifications.sending import AGAIN_HEADER, NotSent, Outcome, Sent
 
 ANSWERS_MAX = 6
 """Of one sending, the server's answers that may each take the time-out."""
@@ -47,7 +46,7 @@ class EmailSender:
 
     def _send(self, message: EmailMessage) -> Outcome:
         try:
-            with self._connection() as server:
+            with open_mailbox(self._mailbox, self._receiver.timeout_s) as server:
                 refused = server.send_message(message, self._mailbox.sender, self._mailbox.to)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
@@ -61,23 +60,27 @@ class EmailSender:
             return NotSent(f"{type(error).__name__}: {error}")
         return Sent(_refusals(refused) if refused else "the server took it")
 
-    def _connection(self) -> smtplib.SMTP:
-        box, timeout_s = self._mailbox, self._receiver.timeout_s
-        if box.tls == "none":
-            server = smtplib.SMTP(box.host, box.port, timeout=timeout_s)
-        elif box.tls == "tls":
-            server = smtplib.SMTP_SSL(box.host, box.port, timeout=timeout_s, context=_context(box))
-        else:
-            server = smtplib.SMTP(box.host, box.port, timeout=timeout_s)
-        try:
-            if box.tls == "starttls":
-                server.starttls(context=_context(box))
-            if box.user:
-                server.login(box.user, box.password)
-        except BaseException:
-            server.close()
-            raise
-        return server
+
+def open_mailbox(box: Mailbox, timeout_s: float) -> smtplib.SMTP:
+    """A connection that mail can be sent on, encrypted and logged in as the mailbox says.
+
+    Raises `smtplib.SMTPException` and `OSError`, `ssl.SSLError` among them.
+    """
+    if box.tls == "tls":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(
+            box.host, box.port, timeout=timeout_s, context=_context(box)
+        )
+    else:
+        server = smtplib.SMTP(box.host, box.port, timeout=timeout_s)
+    try:
+        if box.tls == "starttls":
+            server.starttls(context=_context(box))
+        if box.user:
+            server.login(box.user, box.password)
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def mail(notification: NotificationRequested, box: Mailbox, *, again: bool) -> EmailMessage:

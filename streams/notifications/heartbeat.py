@@ -10,11 +10,8 @@ import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import httpx
-
 from streams.notifications.receivers import Receiver
 from streams.notifications.sending import NotSent, Sent
-from streams.notifications.webhook import post
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,10 @@ class Heartbeats:
         return dict(self._status)
 
     async def _beat(self, receiver: Receiver) -> None:
+        import httpx  # late, as in `senders`
+
+        from streams.notifications.webhook import post
+
         told_ms: int | None = None
         async with httpx.AsyncClient(timeout=receiver.timeout_s) as client:
             while True:

@@ -1,8 +1,7 @@
 """Receivers as configured: a name, a kind, a URL; secrets by reference, never in events or logs.
 
-``${NAME}`` in a URL or header is the environment variable, ``${file:/path}`` what a file holds
-(without the newline at its end). Inside a URL it is percent-encoded; a URL that is one reference
-and nothing else is taken as it is.
+A URL and headers may hold references (`streams.references`). Inside a URL what they refer to is
+percent-encoded; a URL that is one reference and nothing else is taken as it is.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import msgspec
 
 from streams.errors import ConfigError
+from streams.references import REFERENCE, resolved
 
 Kind = Literal["email", "webhook", "apprise", "heartbeat"]
 Tls = Literal["starttls", "tls", "none"]
@@ -27,7 +26,6 @@ SECRET_CHARS_MIN = 4
 PARALLEL_MAX = 32
 TIMEOUT_S_MAX = 300.0
 
-_REFERENCE = re.compile(r"\$\{(file:)?([^}]+)\}")
 _ADDRESS = re.compile(r"[^@\s<>,;\x00-\x1f]+@[^@\s<>,;\x00-\x1f]+")
 _QUERY = {"to", "from", "tls", "ca"}
 
@@ -93,10 +91,10 @@ def read_receiver(
     if text.every_s <= 0:
         raise ConfigError(f"{place}.every_s is {text.every_s}; valid: above 0")
     secrets: list[str] = []
-    whole = _REFERENCE.fullmatch(text.url) is not None
-    url = _resolved(text.url, environ, f"{place}.url", secrets, in_url=not whole)
+    whole = REFERENCE.fullmatch(text.url) is not None
+    url = resolved(text.url, environ, f"{place}.url", secrets, in_url=not whole)
     headers = {
-        header: _resolved(value, environ, f"{place}.headers.{header}", secrets, in_url=False)
+        header: resolved(value, environ, f"{place}.headers.{header}", secrets)
         for header, value in text.headers.items()
     }
     if headers and text.kind not in ("webhook", "heartbeat"):
@@ -158,30 +156,6 @@ def _check_url(kind: Kind, url: str, place: str) -> None:
                     raise ValueError("it is no Apprise URL like slack://token/channel")
     except ValueError as problem:
         raise ConfigError(f"{place} of a receiver of kind {kind}: {problem}") from None
-
-
-def _resolved(
-    text: str, environ: Mapping[str, str], place: str, secrets: list[str], *, in_url: bool
-) -> str:
-    def value_of(found: re.Match[str]) -> str:
-        value = _referred(found, environ, place)
-        secrets.append(value)
-        return quote(value, safe="") if in_url else value
-
-    return _REFERENCE.sub(value_of, text)
-
-
-def _referred(found: re.Match[str], environ: Mapping[str, str], place: str) -> str:
-    in_file, name = found.groups()
-    if not in_file:
-        if not environ.get(name):
-            raise ConfigError(f"{place} refers to {name}, which is not set in the environment")
-        return environ[name]
-    try:
-        return Path(name).expanduser().read_text().rstrip("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigError(f"{place} refers to the file {name}: {reason}") from None
 
 
 def _secrets(url: str, referred: list[str]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from streams.notifications.apprise_sender import AppriseSender
 from streams.notifications.email import EmailSender
 from streams.notifications.receivers import Receiver
 from streams.notifications.sending import Sender
-from streams.notifications.webhook import WebhookSender
 
 
 def make_senders(receivers: Mapping[str, Receiver]) -> dict[str, Sender]:
@@ -20,6 +19,9 @@ def make_senders(receivers: Mapping[str, Receiver]) -> dict[str, Sender]:
     for name, receiver in receivers.items():
         match receiver.kind:
             case "webhook":
+                # late: its HTTP client takes 3 MB, and many have no webhook
+                from streams.notifications.webhook import WebhookSender
+
                 senders[name] = WebhookSender(receiver)
             case "email":
                 senders[name] = EmailSender(receiver)

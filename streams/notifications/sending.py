@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from streams.events.alerting import NotificationRequested
+
+AGAIN_HEADER: Final = "Notification-Again"
+"""``1`` where the receiver may have this notification already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,9 @@ import httpx
 from streams.events.alerting import NotificationRequested
 from streams.events.codec import iso_time
 from streams.notifications.receivers import Receiver
-from streams.notifications.sending import NotSent, Outcome, Sent
+from streams.notifications.sending import AGAIN_HEADER, NotSent, Outcome, Sent
 
 KEY_HEADER: Final = "Idempotency-Key"
-AGAIN_HEADER: Final = "Notification-Again"
-"""``1`` where the receiver may have this notification already."""
 
 NEVER: Final = frozenset({400, 405, 406, 410, 411, 413, 414, 415, 422, 431})
 """Answers that mean this request will never be taken; what an operator or time may put right (401,

@@ -6,6 +6,7 @@
   addresses          which addresses may be connected to
   finding            what a probe is, and what it finds
   schedule           when each target is due
+  own_headers        headers that a target's requests carry
   http_client        HTTP to an address that was judged; what went wrong
   certificates       when a certificate expires
   json_path          a path into a body

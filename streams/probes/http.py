@@ -18,6 +18,7 @@ from streams.probes.endpoints import parse_url
 from streams.probes.finding import Finding, elapsed_ms
 from streams.probes.http_client import Seen, failed, make_client
 from streams.probes.json_path import find, parse_path
+from streams.probes.own_headers import NONE, OwnHeaders
 
 BODY_BYTES_MAX: Final = 1 << 20
 """What is read of an answer; a text or path beyond it is not there."""
@@ -33,13 +34,13 @@ _WRONG = (
 )
 
 
-async def look_http(target: Target, policy: AddressPolicy) -> Finding:
+async def look_http(target: Target, policy: AddressPolicy, own: OwnHeaders = NONE) -> Finding:
     """A GET. Redirects are followed unless a status of 300 to 399 is expected; an https target's
     certificate is verified, and its remaining days told also where it fails."""
     timeout_s = target.timeout_ms / 1000
     try:
         async with asyncio.timeout(timeout_s):
-            return await _asked(target, policy)
+            return await _asked(target, policy, own)
     except InputError as error:
         return Finding(cause="forbidden", reason=str(error))
     except _WRONG as error:
@@ -49,17 +50,17 @@ async def look_http(target: Target, policy: AddressPolicy) -> Finding:
     return replace(finding, certificate_days=await _days_left(target, policy))
 
 
-async def _asked(target: Target, policy: AddressPolicy) -> Finding:
+async def _asked(target: Target, policy: AddressPolicy, own: OwnHeaders) -> Finding:
     parse_url(target.endpoint)
     follow = not any(300 <= status < 400 for status in target.expected_status)
     start_s = time.perf_counter()
-    async with make_client(policy, Seen(), target.timeout_ms / 1000) as client:
+    async with make_client(policy, Seen(), target.timeout_ms / 1000, own) as client:
         request = client.build_request("GET", target.endpoint)
         answer = await client.send(request, stream=True, follow_redirects=follow)
         try:
             tls = answer.extensions["network_stream"].get_extra_info("ssl_object")
             days = None if tls is None else days_left(tls.getpeercert() or {}, time.time())
-            body = await _body(answer)
+            body = own.redacted_body(await _body(answer))
         finally:
             await answer.aclose()
         latency_ms = elapsed_ms(start_s)

@@ -18,6 +18,7 @@ import httpx2
 from streams.events.health import Cause
 from streams.probes.addresses import AddressPolicy, NotResolved, NotToBeAsked, resolve
 from streams.probes.finding import Finding
+from streams.probes.own_headers import OwnHeaders
 
 USER_AGENT: Final = "logfire-mcp-server"
 
@@ -41,11 +42,12 @@ class JudgedTransport(httpx2.AsyncBaseTransport):
     Raises `NotToBeAsked`, `NotResolved`, or what httpx2 raises.
     """
 
-    def __init__(self, policy: AddressPolicy, seen: Seen, verify: ssl.SSLContext) -> None:
+    def __init__(self, policy: AddressPolicy, seen: Seen, own: OwnHeaders) -> None:
+        """``own``: not among the client's, which go along with a redirect to anywhere."""
+        self._own = own
         self._policy = policy
         self._seen = seen
-        self._verify = verify
-        self._of_host: dict[str, httpx2.AsyncHTTPTransport] = {}
+        self._of_host: dict[tuple[str, str], httpx2.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Tries the permitted addresses in turn until one takes the connection."""
@@ -72,27 +74,32 @@ class JudgedTransport(httpx2.AsyncBaseTransport):
         )
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
-        host = request.url.host
-        if request.url.scheme not in {"http", "https"}:
-            raise httpx2.UnsupportedProtocol(f"a redirect to {request.url.scheme}:")
+        host, scheme = request.url.host, request.url.scheme
+        if scheme not in {"http", "https"}:
+            raise httpx2.UnsupportedProtocol(f"a redirect to {scheme}:")
         addresses = await resolve(host, self._policy)
         timeout = request.extensions.get("timeout") or {}
         connect_s = timeout.get("connect")
         if connect_s is not None:
             timeout = {**timeout, "connect": connect_s / len(addresses)}
         # A connection is one name's: another name at the same address has another certificate.
-        if host not in self._of_host:
-            self._of_host[host] = httpx2.AsyncHTTPTransport(verify=self._verify, trust_env=False)
+        transport = self._of_host.get((scheme, host))
+        if transport is None:
+            verify = verifying() if scheme == "https" else _nothing_to_verify()
+            transport = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+            self._of_host[scheme, host] = transport
+        headers = request.headers.copy()
+        headers.update(self._own.of(str(request.url)))
         for address in addresses:
             pinned = httpx2.Request(
                 request.method,
                 request.url.copy_with(host=str(address)),
-                headers=request.headers,
+                headers=headers,
                 stream=request.stream,
                 extensions={**request.extensions, "sni_hostname": host, "timeout": timeout},
             )
             try:
-                return await self._of_host[host].handle_async_request(pinned)
+                return await transport.handle_async_request(pinned)
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
                 if address == addresses[-1] or is_certificate(error):
                     raise
@@ -120,10 +127,12 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def make_client(policy: AddressPolicy, seen: Seen, timeout_s: float) -> httpx2.AsyncClient:
+def make_client(
+    policy: AddressPolicy, seen: Seen, timeout_s: float, own: OwnHeaders
+) -> httpx2.AsyncClient:
     """A client for one look; redirects are followed only where a request says so, at most 5."""
     return httpx2.AsyncClient(
-        transport=JudgedTransport(policy, seen, verifying()),
+        transport=JudgedTransport(policy, seen, own),
         timeout=timeout_s,
         headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         max_redirects=5,
@@ -136,6 +145,12 @@ def verifying() -> ssl.SSLContext:
     """The context that verifies certificates, by the system's or httpx2's authorities and
     ``SSL_CERT_FILE``; one for all looks, since to load the authorities takes 20 ms."""
     return httpx2.create_ssl_context()
+
+
+@cache
+def _nothing_to_verify() -> ssl.SSLContext:
+    """For plain HTTP: without the authorities, which take 7 MB."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def failed(error: BaseException, timeout_ms: int) -> Finding:

@@ -21,6 +21,10 @@ from streams.probes.endpoints import parse_url
 from streams.probes.finding import Finding, elapsed_ms
 from streams.probes.http_client import Seen, failed, make_client
 from streams.probes.mcp_asking import CLIENT_INFO, Baselines, ask, misanswered
+from streams.probes.own_headers import NONE, OwnHeaders
+
+_NewClient = Callable[[float], httpx2.AsyncClient]
+"""With a time-out in seconds."""
 
 
 class McpProbe:
@@ -29,13 +33,18 @@ class McpProbe:
     def __init__(self, baselines: Baselines) -> None:
         self._baselines = baselines
 
-    async def look(self, target: Target, policy: AddressPolicy) -> Finding:
+    async def look(self, target: Target, policy: AddressPolicy, own: OwnHeaders = NONE) -> Finding:
         """A look at ``mcp`` or ``mcp-sse``."""
         seen = Seen()
         answered: list[Finding] = []
         try:
             async with asyncio.timeout(target.timeout_ms / 1000):
-                await self._ask(target, policy, seen, answered.append)
+                await self._ask(
+                    target,
+                    lambda timeout_s: make_client(policy, seen, timeout_s, own),
+                    seen,
+                    answered.append,
+                )
         except InputError as error:
             return Finding(cause="forbidden", reason=str(error))
         except Exception as error:  # noqa: BLE001  the SDK raises groups of whatever went wrong
@@ -51,26 +60,26 @@ class McpProbe:
     async def _ask(
         self,
         target: Target,
-        policy: AddressPolicy,
+        client: _NewClient,
         seen: Seen,
         answered: Callable[[Finding], None],
     ) -> None:
         parse_url(target.endpoint)
         start_s = time.perf_counter()
         async with Client(
-            _reached(target, policy, seen),
+            _reached(target, client),
             mode="legacy" if target.kind == "mcp-sse" else "auto",
             client_info=CLIENT_INFO,
             cache=None,
-        ) as client:
-            tools = await ask(client)
+        ) as session:
+            tools = await ask(session)
             latency_ms = elapsed_ms(start_s)
-            found = self._baselines.found(target, client, tools)
+            found = self._baselines.found(target, session, tools)
             answered(Finding(cause="ok", status_code=seen.status, latency_ms=latency_ms, mcp=found))
 
 
 @asynccontextmanager
-async def _reached(target: Target, policy: AddressPolicy, seen: Seen) -> AsyncIterator[Any]:
+async def _reached(target: Target, new_client: _NewClient) -> AsyncIterator[Any]:
     timeout_s = target.timeout_ms / 1000
 
     def client(
@@ -78,7 +87,7 @@ async def _reached(target: Target, policy: AddressPolicy, seen: Seen) -> AsyncIt
         timeout: Any = None,  # noqa: ARG001
         auth: Any = None,  # noqa: ARG001
     ) -> httpx2.AsyncClient:
-        return make_client(policy, seen, timeout_s)
+        return new_client(timeout_s)
 
     if target.kind == "mcp-sse":
         async with sse_client(target.endpoint, httpx_client_factory=client) as streams:

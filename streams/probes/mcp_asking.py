@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -41,6 +41,9 @@ logging.getLogger("mcp.client").setLevel(logging.CRITICAL)
 Tools = Mapping[str, str]
 """The hash of each tool's definition, by its name."""
 
+LastHash = Callable[[str], str]
+"""``tools_hash`` of a target's last check that found tools, by its name; "" for none."""
+
 
 class TooManyTools(Exception):
     """More pages or tools than a check reads; a paginator that never ends is a server's fault."""
@@ -49,18 +52,23 @@ class TooManyTools(Exception):
 class Baselines:
     """The tools of each target at its last check, so that the next one can name what differs.
 
-    Kept in memory: after a restart the first check has nothing to compare with, and a change in
-    between shows as another ``tools_hash``. A target with another configuration begins anew.
+    What each tool was is kept in memory. In another process, or of a target with another
+    configuration, the first check knows only the hash of all that the log has: it says that tools
+    have changed since (``tools_hash_before``), and not which.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last_hash: LastHash) -> None:
+        self._last_hash = last_hash
         self._of: dict[str, tuple[Target, Tools]] = {}
 
     def found(self, target: Target, client: Client, tools: Tools) -> McpFound:
         """What the server said of itself, and how its tools differ from those before."""
-        of, before = self._of.get(target.name, (target, tools))
-        if of != target:
-            before = tools
+        tools_hash = _hash(dict(sorted(tools.items())))
+        of, before = self._of.get(target.name, (None, tools))
+        if of == target:
+            hash_before = _hash(dict(sorted(before.items())))
+        else:
+            before, hash_before = tools, self._last_hash(target.name)
         self._of[target.name] = (target, tools)
         differ = sorted(
             name for name in before.keys() | tools.keys() if before.get(name) != tools.get(name)
@@ -71,7 +79,8 @@ class Baselines:
             server="" if info is None else info.name[:NAME_CHARS_MAX],
             server_version="" if info is None else info.version[:NAME_CHARS_MAX],
             tools=len(tools),
-            tools_hash=_hash(dict(sorted(tools.items()))),
+            tools_hash=tools_hash,
+            tools_hash_before="" if hash_before == tools_hash else hash_before,
             drift=tuple(name[:NAME_CHARS_MAX] for name in differ[:DRIFT_MAX]),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, assert_never
 
-from streams.errors import LogError, Overloaded
+from streams.errors import ConfigError, LogError, Overloaded
 from streams.events.health import HealthChecked, Target
 from streams.log.wall_clock import wall_clock_ms
 from streams.probes.addresses import AddressPolicy, Network
@@ -17,6 +17,7 @@ from streams.probes.finding import Finding
 from streams.probes.heartbeat import HeartbeatProbe, LastBeat
 from streams.probes.http import look_http
 from streams.probes.mcp_stdio_command import StdioCommand
+from streams.probes.own_headers import OwnHeaders, own_headers
 from streams.probes.schedule import Schedule
 from streams.probes.tcp import look_tcp
 
@@ -65,6 +66,9 @@ class Prober:
         configured: Mapping[str, Target],
         commands: Mapping[str, StdioCommand],
         last_beat_ms: LastBeat,
+        last_tools_hash: Callable[[str], str] = lambda _: "",
+        headers: Mapping[str, Mapping[str, str]] | None = None,
+        environ: Mapping[str, str] | None = None,
         allowed: tuple[Network, ...] = (),
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
@@ -72,11 +76,16 @@ class Prober:
         ``tell``: appends the event; where it raises `LogError` or `Overloaded` the check is lost
         and counted, and the next one comes in its interval. ``configured``: targets of the
         configuration and defaults, by name. ``commands``: by the endpoint of ``mcp-stdio``.
-        ``last_beat_ms``: when the heartbeat of a target last came, or None."""
+        ``last_beat_ms``: when the heartbeat of a target last came, or None. ``last_tools_hash``:
+        by name of the target, as of `streams.probes.mcp_asking.LastHash`. ``headers``: by name of
+        the target, those of its requests, which may refer to variables of ``environ``."""
         self._targets = targets
         self._tell = tell
         self._configured = configured
         self._commands = commands
+        self._last_tools_hash = last_tools_hash
+        self._headers = headers or {}
+        self._environ = environ or {}
         self._allowed = allowed
         self._clock = clock
         self._schedule = Schedule()
@@ -89,7 +98,8 @@ class Prober:
         self._status = ProberStatus()
 
     async def run(self) -> None:
-        """Until cancelled; then it ends every session and process that it began."""
+        """Until cancelled; then it ends every session and process that it began. It may be run
+        again."""
         try:
             while True:
                 self._asked.clear()
@@ -103,6 +113,7 @@ class Prober:
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
+            self._running.clear()
             await self.close()
 
     async def check(self, target: Target) -> HealthChecked:
@@ -119,6 +130,8 @@ class Prober:
             try:
                 async with asyncio.timeout(limit_s):
                     finding = await self._look(target)
+            except ConfigError as error:
+                finding = Finding(cause="unauthorized", reason=str(error))
             except TimeoutError:
                 finding = Finding(cause="timeout", reason=f"it did not end within {limit_s:g} s")
             except Exception as error:  # noqa: BLE001  a bug in one look is no other's loss
@@ -149,7 +162,8 @@ class Prober:
         policy = AddressPolicy(public_only=not is_configured, allowed=self._allowed)
         match target.kind:
             case "http":
-                return await look_http(target, policy)
+                own = self._own_headers(target, is_configured=is_configured)
+                return _redacted(await look_http(target, policy, own), own)
             case "tcp":
                 return await look_tcp(target, policy)
             case "dns":
@@ -157,8 +171,9 @@ class Prober:
             case "heartbeat":
                 return self._beats.look(target)
             case "mcp" | "mcp-sse":
+                own = self._own_headers(target, is_configured=is_configured)
                 mcp, _ = await self._mcp_probes()
-                return await mcp.look(target, policy)
+                return _redacted(await mcp.look(target, policy, own), own)
             case "mcp-stdio":
                 if not is_configured:
                     return Finding(cause="forbidden", reason="commands come from configuration")
@@ -167,9 +182,14 @@ class Prober:
             case _:
                 assert_never(target.kind)
 
+    def _own_headers(self, target: Target, *, is_configured: bool) -> OwnHeaders:
+        """Whoever registers another target under the name gets none of them."""
+        headers = self._headers.get(target.name, {}) if is_configured else {}
+        return own_headers(target.endpoint, headers, self._environ)
+
     async def _mcp_probes(self) -> tuple[McpProbe, McpStdioProbe]:
         if self._mcp is None:
-            made = asyncio.to_thread(_mcp_probes, self._commands)
+            made = asyncio.to_thread(_mcp_probes, self._commands, self._last_tools_hash)
             self._mcp = asyncio.create_task(made)
         return await asyncio.shield(self._mcp)
 
@@ -218,11 +238,17 @@ class Prober:
             self._running.pop(name).result()  # a bug ends the prober, in sight
 
 
-def _mcp_probes(commands: Mapping[str, StdioCommand]) -> tuple[McpProbe, McpStdioProbe]:
+def _redacted(finding: Finding, own: OwnHeaders) -> Finding:
+    return replace(finding, reason=own.redacted(finding.reason))
+
+
+def _mcp_probes(
+    commands: Mapping[str, StdioCommand], last_hash: Callable[[str], str]
+) -> tuple[McpProbe, McpStdioProbe]:
     # The SDK takes 2 s and 50 MB: only where there is an MCP target, and beside the event loop.
     from streams.probes.mcp import McpProbe
     from streams.probes.mcp_asking import Baselines
     from streams.probes.mcp_stdio import McpStdioProbe
 
-    baselines = Baselines()
+    baselines = Baselines(last_hash)
     return McpProbe(baselines), McpStdioProbe(commands, baselines)

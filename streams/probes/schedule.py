@@ -26,18 +26,21 @@ class Schedule:
 
     def __init__(self) -> None:
         self._due: dict[str, tuple[int, Target]] = {}
+        self._asked: set[str] = set()
 
     def due(self, now_ms: int, targets: Mapping[str, Target]) -> list[Target]:
         """What is due by now, each once, the most overdue first. A target that is new or another
         one now starts at its next time; one that is no more in ``targets`` is dropped."""
         due: list[tuple[int, Target]] = []
-        known = self._due
-        self._due = {}
+        known, asked = self._due, self._asked
+        self._due, self._asked = {}, set()
         for name, target in targets.items():
             at_ms, before = known.get(name, (0, None))
             # A clock that was set back would else let a target wait for longer than its interval.
             if before != target or at_ms > now_ms + target.interval_ms:
                 at_ms = next_due_ms(name, target.interval_ms, now_ms - 1)
+            if not asked.isdisjoint(("", name)):
+                at_ms = 0
             if at_ms <= now_ms:
                 due.append((at_ms, target))
                 at_ms = next_due_ms(name, target.interval_ms, now_ms)
@@ -45,10 +48,9 @@ class Schedule:
         return [target for _, target in sorted(due, key=lambda each: each[0])]
 
     def ask(self, name: str) -> None:
-        """That target, "" for all, is due at once; unknown names are no matter."""
-        for each, (_, target) in list(self._due.items()):
-            if name in {"", each}:
-                self._due[each] = (0, target)
+        """That target, "" for all, is due at once, one that comes only now, too; unknown names are
+        no matter."""
+        self._asked.add(name)
 
     def next_ms(self) -> int | None:
         """When something is due next; None where there is nothing."""

@@ -24,6 +24,7 @@
   rule_homes       which version of a rule is in force, and its alerts, as table values by rule
   rule_evaluation  the evaluation of rules at one tick, with what they share done once
   rule_tick        one tick of one home: versions come and go, rules that are due are evaluated
+  rule_traces      which traced call a transition comes of
   evaluate         rules to transitions, tick by tick
   notify_state     what notifications depend on: alerts, groups, silences, what is outstanding
   notify_alerts    the alerts that fire, their groups, and what holds them back

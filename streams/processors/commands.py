@@ -16,6 +16,7 @@ from msgspec import structs
 
 from streams.domain.rules import RULES_MAX, TEXT_CHARS_MAX, identity, problems, sentence
 from streams.domain.silences import check_silence
+from streams.domain.unicode_text import cleaned, is_text
 from streams.errors import InputError, PoisonError
 from streams.events.codec import decode
 from streams.events.health import HealthCommand
@@ -119,8 +120,8 @@ class CommandsProcessor:
         except (_Refused, InputError) as refused:
             fact = CommandRefused(
                 command=record.headers["ce_type"],
-                target=_clean(_target(command), TARGET_CHARS_MAX),
-                reason=_clean(str(refused), REASON_CHARS_MAX),
+                target=cleaned(_target(command), TARGET_CHARS_MAX),
+                reason=cleaned(str(refused), REASON_CHARS_MAX),
             )
         answer = [Out(ALERTS, fact, record, partition=0)]
         if isinstance(fact, RuleCreated | RuleUpdated | RuleDeleted):
@@ -153,7 +154,7 @@ def _decided(limits: CommandsProcessor, memory: Memory, command: Command, record
             return RuleDeleted(rule)
         case AcknowledgeAlert(alert_id, fingerprint, comment):
             _known(memory, alert_id, notifies=True)
-            if len(fingerprint) > TARGET_CHARS_MAX or not _is_text(fingerprint):
+            if len(fingerprint) > TARGET_CHARS_MAX or not is_text(fingerprint):
                 raise _Refused("fingerprint is not one of an alert")
             _check_comment(comment)
             return AlertAcknowledged(alert_id, fingerprint, comment)
@@ -233,7 +234,7 @@ def _check(limits: CommandsProcessor, memory: Memory, rule: Rule) -> None:
 
 def _silenced(limits: CommandsProcessor, memory: Memory, silence: Silence, now_ms: int) -> Silence:
     memory.forget_silences(now_ms)
-    if not _is_text(silence.id) or not 0 < len(silence.id) <= TARGET_CHARS_MAX:
+    if not is_text(silence.id) or not 0 < len(silence.id) <= TARGET_CHARS_MAX:
         raise _Refused(f"the id of a silence has 1 to {TARGET_CHARS_MAX} characters")
     if memory.silences.get(silence.id) is not None:
         raise _Refused(f"a silence with the id {silence.id} exists already")
@@ -256,7 +257,7 @@ def _silenced(limits: CommandsProcessor, memory: Memory, silence: Silence, now_m
 
 
 def _check_comment(comment: str) -> None:
-    if len(comment) > TEXT_CHARS_MAX or not _is_text(comment):
+    if len(comment) > TEXT_CHARS_MAX or not is_text(comment):
         raise _Refused(f"comment has to be a text of at most {TEXT_CHARS_MAX} characters")
 
 
@@ -272,12 +273,3 @@ def _target(command: Command | HealthCommand) -> str:
             return silence_id
         case _:
             return command.alert_id
-
-
-def _is_text(text: str) -> bool:
-    return _clean(text, len(text)) == text
-
-
-def _clean(text: str, chars_max: int) -> str:
-    """What UTF-8 can write of it."""
-    return text[:chars_max].encode("utf-8", "replace").decode()

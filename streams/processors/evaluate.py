@@ -25,6 +25,7 @@ from streams.processors.rule_homes import Editing, Home
 from streams.processors.rule_inputs import Input, Inputs, input_of
 from streams.processors.rule_needs import needs_of
 from streams.processors.rule_tick import Moment, Tick
+from streams.processors.rule_traces import Traces
 from streams.processors.seam import Out, ReadBack, Step
 
 MARKS: Final = "marks"
@@ -210,7 +211,10 @@ class _Fold:
             if isinstance(data, SamplesRouted):
                 self._inputs.keep(record, data, at_ms)
         tick.run(self._state.expressions, TickReader(self._inputs.store, at_ms))
-        self._out += [Out(topic, data, cause, to) for topic, data, to in tick.told]
+        if tick.told:
+            traces = Traces(self._home, self._inputs, at_ms)
+            told = tick.told
+            self._out += [Out(topic, data, cause, to, traces.of(data)) for topic, data, to in told]
         self._forget(at_ms)
 
     def _pass(self, at_ms: int, markers: Sequence[tuple[Record, TickRouted]]) -> None:

@@ -134,7 +134,9 @@ class _Fold:
         if watched is None:
             return  # of an endpoint that is no target, or is none any more
         health, turns = checked(watched.target, watched.health, check)
-        self._edits.targets.put(check.target, msgspec.structs.replace(watched, health=health))
+        tools_hash = watched.tools_hash if check.mcp is None else check.mcp.tools_hash
+        after = msgspec.structs.replace(watched, health=health, tools_hash=tools_hash)
+        self._edits.targets.put(check.target, after)
         cause = self._failed_dependency(watched.target) if health.failures else ""
         for turn in turns:
             self._tell(check.target, turn, cause if turn.after == "unhealthy" else "", record)

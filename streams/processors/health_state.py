@@ -17,11 +17,13 @@ TIMES: Final = "times"
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """A target of this partition. ``asked_ms``: when somebody last asked for a check at once."""
+    """A target of this partition. ``asked_ms``: when somebody last asked for a check at once.
+    ``tools_hash``: of the last check that found an MCP server's tools; "" for none."""
 
     target: Target
     health: Health = Health()
     asked_ms: int = 0
+    tools_hash: str = ""
 
 
 class Times(msgspec.Struct, frozen=True):

@@ -52,6 +52,7 @@ from streams.processors.deadletter import dead_letter
 from streams.processors.notify_alerts import Alerts, disabled
 from streams.processors.notify_state import Cooling, Maps, Mark, NotifyState, Outstanding, restored
 from streams.processors.seam import Out, ReadBack, Step
+from streams.tracing import traceparent_of
 
 GONE_MS = 3_600_000
 """How long a deleted rule is remembered: an alert of it that comes late is told to nobody."""
@@ -131,7 +132,8 @@ class _Fold:
             case AlertRecovering() | AlertNoData() | AlertUnknown() | AlertPending():
                 self._alerts.change(data)
             case AlertResolved() | AlertCleared():
-                self._alerts.end(data.alert.fingerprint, data.reason, now_ms)
+                trace = traceparent_of(record)
+                self._alerts.end(data.alert.fingerprint, data.reason, now_ms, trace)
             case RuleCreated(rule) | RuleUpdated(rule, _):
                 self._keep_rule(rule, record)
             case RuleDeleted(rule):
@@ -204,19 +206,21 @@ class _Fold:
             self._maps.groups.delete(key)
         else:
             self._maps.groups.put(key, flushed.group)
+        for index, request in enumerate(flushed.requests):
+            self._request(request, record, f"{number:x}.{index}")
         for fingerprint in group.members:
             if flushed.group is None or fingerprint not in flushed.group.members:
                 self._left(key, fingerprint)
         for fingerprint in flushed.told:
             self._cool(fingerprint)
-        for index, request in enumerate(flushed.requests):
-            self._request(request, record, f"{number:x}.{index}")
         self._out += [Out(ALERTS, each, record, 0) for each in flushed.suppressed]
 
     def _request(self, request: NotificationRequested, record: Record, number: str) -> None:
         """Its id has the time besides the offset, so that it is no other log's, either."""
         made = msgspec.structs.replace(request, id=f"{record.at_ms:x}.{record.offset:x}.{number}")
-        self._out.append(Out(ALERTS, made, record, 0))
+        first = self._maps.alerts.get(request.alerts[0]["fingerprint"]) if request.alerts else None
+        traceparent = first.traceparent if first is not None else ""
+        self._out.append(Out(ALERTS, made, record, 0, traceparent))
 
     def _left(self, key: str, fingerprint: str) -> None:
         active = self._maps.alerts.get(fingerprint)
@@ -231,7 +235,7 @@ class _Fold:
         alert, now_ms = told.alert, self._times.now_ms
         mark = self._alerts.rule(alert.alert_id)
         if mark.enabled:
-            self._alerts.fire(told, now_ms)
+            self._alerts.fire(told, now_ms, traceparent_of(record))
             return
         reason = f"the rule was {'deleted' if mark.gone_ms else 'disabled'}"
         event = disabled(alert.alert_id, alert.fingerprint, reason, now_ms)

@@ -37,7 +37,7 @@ class Alerts:
         """Of a rule; one that nothing was told of is enabled and has no cooldown."""
         return self._maps.rules.get(alert_id) or _ENABLED
 
-    def fire(self, told: Transition, now_ms: int) -> None:
+    def fire(self, told: Transition, now_ms: int, traceparent: str) -> None:
         """An alert fires, for the first time or again."""
         alert = told.alert
         before = self._maps.alerts.get(alert.fingerprint)
@@ -50,6 +50,7 @@ class Alerts:
             fired_ms=going_on.fired_ms if going_on else now_ms,
             groups=before.groups if before else (),
             acknowledged=going_on is not None and going_on.acknowledged,
+            traceparent=traceparent,
         )
         if going_on is not None:
             self._set_source(alert.fingerprint, going_on.alert.labels, holds=False)
@@ -64,7 +65,7 @@ class Alerts:
             after = msgspec.structs.replace(active, state=told.after, reason=told.reason)
             self._maps.alerts.put(told.alert.fingerprint, after)
 
-    def end(self, fingerprint: str, reason: str, now_ms: int) -> None:
+    def end(self, fingerprint: str, reason: str, now_ms: int, traceparent: str = "") -> None:
         """It fires no more: groups that told its start are to tell its end."""
         active = self._firing(fingerprint)
         if active is None:
@@ -72,7 +73,12 @@ class Alerts:
         groups = tuple(key for key in active.groups if self._ended_in(key, fingerprint, now_ms))
         if groups:
             after = msgspec.structs.replace(
-                active, ended_ms=now_ms, state="inactive", reason=reason, groups=groups
+                active,
+                ended_ms=now_ms,
+                state="inactive",
+                reason=reason,
+                groups=groups,
+                traceparent=traceparent,
             )
             self._maps.alerts.put(fingerprint, after)
         else:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from streams.errors import PoisonError
 from streams.events.alerting import SamplesRouted, TickRouted
@@ -14,6 +16,9 @@ from streams.events.codec import decode
 from streams.log.protocol import Record
 from streams.processors.hot_store import HotStore
 from streams.processors.seam import ReadBack
+from streams.tracing import traceparent_of
+
+TRACED_MAX: Final = 64
 
 Input = SamplesRouted | TickRouted
 
@@ -28,6 +33,18 @@ class Waiting:
     held_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A record of which samples are in the store, with the times of its first and last. Where a
+    traced call brought them: its traceparent, and the series."""
+
+    offset: int
+    first_ms: int
+    last_ms: int
+    traceparent: str
+    labels: tuple[str, ...]
+
+
 class Inputs:
     """The store, and a queue for each source. Changed in place: a state says by `stamp` whether it
     is as that state left it. Of records that wait ``waiting_bytes_max`` are held, of more than that
@@ -40,7 +57,7 @@ class Inputs:
         self._queues: tuple[deque[Waiting], ...] = tuple(deque() for _ in range(sources))
         self._ticks: tuple[deque[int], ...] = tuple(deque() for _ in range(sources))
         self._held_bytes = 0
-        self._needed: tuple[deque[tuple[int, int]], ...] = tuple(deque() for _ in range(sources))
+        self._needed: tuple[deque[Kept], ...] = tuple(deque() for _ in range(sources))
 
     def wait(self, record: Record, data: Input) -> None:
         """Puts an input into the queue of its source."""
@@ -88,16 +105,29 @@ class Inputs:
         """Adds samples to the store."""
         if len(data.batch):
             self.store.add(data.batch, now_ms)
-            last_ms = int(data.batch.at_ms.max())
-            self._needed[data.source].append((record.offset, last_ms))
+            first_ms, last_ms = int(data.batch.at_ms.min()), int(data.batch.at_ms.max())
+            trace = traceparent_of(record)
+            labels = data.batch.labels if trace else ()
+            self._needed[data.source].append(Kept(record.offset, first_ms, last_ms, trace, labels))
 
     def first_needed(self, source: int, since_ms: int) -> int | None:
         """The offset of the first record of a source with samples after a time, as far as they come
         in order; None: there is none."""
         needed = self._needed[source]
-        while needed and needed[0][1] <= since_ms:
+        while needed and needed[0].last_ms <= since_ms:
             needed.popleft()
-        return needed[0][0] if needed else None
+        return needed[0].offset if needed else None
+
+    def traced(self, at_ms: int) -> list[Kept]:
+        """What traced calls brought before that time, the newest first; of each source among the
+        last 64 records."""
+        found = [
+            kept
+            for needed in self._needed
+            for kept in islice(reversed(needed), TRACED_MAX)
+            if kept.traceparent and kept.first_ms <= at_ms
+        ]
+        return sorted(found, key=lambda kept: kept.last_ms, reverse=True)
 
 
 def input_of(record: Record) -> Input | None:

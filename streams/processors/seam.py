@@ -21,6 +21,7 @@ from streams.processors.outputs import (
     missing_before,
     output_of,
 )
+from streams.tracing import traceparent_of
 
 S = TypeVar("S")
 
@@ -37,12 +38,14 @@ ReadBack = Callable[[int, int], Sequence[Record]]
 @dataclass(frozen=True, slots=True)
 class Out:
     """An event that a step makes, and the record that caused it. ``partition``: None for the number
-    of the one that was read."""
+    of the one that was read. ``traceparent``: of the call that it comes of, where that is not the
+    cause's."""
 
     topic: str
     data: EventData
     cause: Record
     partition: int | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,7 @@ def _numbered(name: str, partition: int, out_seq: int, out: Out, previous: int |
         actor=_carried(cause, "ce_actor"),
         correlation_id=_carried(cause, "ce_correlationid") or _carried(cause, "ce_id"),
         causation_id=_carried(cause, "ce_id"),
-        traceparent=_carried(cause, "traceparent"),
+        traceparent=out.traceparent or traceparent_of(cause),
     )
     message = encode(Event(envelope, out.data))
     if previous is None:

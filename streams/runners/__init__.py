@@ -3,6 +3,7 @@
 ::
 
   runner         what a server sees of whatever drives its processors
+  step_counts    how often, how much, how long: of each processor, and a span a step
   local          the embedded runner: one thread, state, outputs and position in one transaction
   hosted_agents  handlers of records, one by one or in batches
   hosted_table   a Faust table: a compacted topic, read back with the partitions

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from streams.log.ends import Ends
 from streams.log.protocol import Append, Entry, EventLog, Record
 from streams.processors.seam import HEAD, Processor, Tracked, advance, restore
 from streams.runners.slots import Slots, recover, take_over
+from streams.runners.step_counts import StepCounts
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ class KafkaCell:
         partition: int,
         log: CellLog,
         table: CellTable,
+        steps: StepCounts,
         *,
         records_max: int,
         bytes_max: int,
@@ -83,6 +86,7 @@ class KafkaCell:
         self.moving_at = time.monotonic()
         self._log = log
         self._table = table
+        self._steps = steps
         self._records_max = records_max
         self._bytes_max = bytes_max
         stored = table.values(partition)
@@ -90,6 +94,7 @@ class KafkaCell:
         self._slots: Slots = take_over(stored, uuid.uuid4().hex[:12])
         self._tracked: Tracked[Any] | None = None
         self._restoring = asyncio.Lock()
+        self._taking = asyncio.Lock()
         self._seen = self._recovered.position
         self._flushed = self._recovered.position
         self._flush_every_s = flush_every_s
@@ -143,17 +148,29 @@ class KafkaCell:
 
         Raises `LogDamaged` where the log no longer holds what the state needs.
         """
-        try:
-            await self.restore()
-            if record.offset > self._seen:
-                await self._absorb_before(record.offset)
-            if record.offset >= self._seen:
-                await self._absorb(record)
-        except OffsetOutOfRange as error:
-            raise LogDamaged(
-                f"{self.processor.name}/{self.partition} stands at offset {self._seen}, and what "
-                f"it needs is not in the log any more: {error}"
-            ) from error
+        async with self._taking:
+            with self._complaining():
+                await self.restore()
+                if record.offset > self._seen:
+                    await self._absorb_before(record.offset)
+                if record.offset >= self._seen:
+                    await self._absorb(record)
+
+    async def catch_up(self) -> None:
+        """Absorbs what the log has and nobody delivers, up to a read's worth; nothing while a
+        record is being absorbed. Errors as of `take`.
+
+        A process that ends may commit a record that it had only begun with. Kafka delivers that to
+        nobody again, and the next one, which would fill the gap, may be long in coming.
+        """
+        if self._taking.locked():
+            return
+        async with self._taking:
+            with self._complaining():
+                await self.restore()
+                read = partial(self._log.read, *self.place, self._seen)
+                for record in await self._until_taken(read):
+                    await self._absorb(record)
 
     async def restore(self) -> None:
         """Makes the state from the table and the log, once; `take` does it where nobody has."""
@@ -175,6 +192,16 @@ class KafkaCell:
         self._flushed = flush.after.position
         self._flushed_at = time.monotonic()
         self._changes, self._outputs, self._output_bytes = {}, [], 0
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OffsetOutOfRange as error:
+            raise LogDamaged(
+                f"{self.processor.name}/{self.partition} stands at offset {self._seen}, and what "
+                f"it needs is not in the log any more: {error}"
+            ) from error
 
     async def _absorb_before(self, end: int) -> None:
         while self._seen < end:
@@ -206,7 +233,8 @@ class KafkaCell:
         """In a thread of its own, since a processor may read back in the log."""
         assert self._tracked is not None
         step = partial(advance, self.processor, self.partition, self._tracked, self._waiting)
-        after, changes, entries = await self._until_taken(partial(asyncio.to_thread, step))
+        with self._steps.step(self.processor.name, self.partition, self._waiting):
+            after, changes, entries = await self._until_taken(partial(asyncio.to_thread, step))
         self._changes.update(changes)
         self._outputs += entries
         self._tracked = after

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.kafka_topics import MESSAGE_BYTES_MAX, Topic, declare_topics
 from streams.log.protocol import Append, Record
+from streams.log.sleepers import Sleepers
 from streams.log.wall_clock import wall_clock_ms
 from streams.processors.clock import tick_entries, tick_entry
 from streams.processors.seam import Processor
@@ -27,6 +29,7 @@ from streams.runners.faust_app import FaustHost
 from streams.runners.hosted_agents import Place
 from streams.runners.hosted_table import HostedTable
 from streams.runners.kafka_cell import KafkaCell
+from streams.runners.step_counts import StepCounts
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ LEADS: Final[Place] = (POINTS, 0)
 GROUP: Final = "workers"
 LOOK_S: Final = 0.5
 """Between looks at the clock and at what is left to do."""
+UNDELIVERED_S: Final = 2.0
+"""How long records may be there before a processor that gets none reads them itself."""
 
 CHANGELOG: Final = {
     "cleanup.policy": "compact",
@@ -77,8 +82,10 @@ class KafkaRunner:
         self._bytes_max = bytes_max
         self._flush_every_s = flush_every_s
         self._cells: dict[tuple[str, int], KafkaCell] = {}
+        self.steps = StepCounts()
         self._tables: dict[str, HostedTable] = {}
         self._ticking: asyncio.Task[None] | None = None
+        self._changed = Sleepers()
         self._last_tick_ms: int | None = None
         self.host = FaustHost(
             kafka,
@@ -145,6 +152,10 @@ class KafkaRunner:
             return None
         return cell.state_at(self._log.ends()[cell.place])
 
+    def changes(self) -> AbstractContextManager[asyncio.Event]:
+        """See `Runner.changes`."""
+        return self._changed.waking()
+
     def newest_tick_ms(self, processor: str, partition: int) -> int | None:
         """See `Runner.newest_tick_ms`."""
         cell = self._cells.get((processor, partition))
@@ -166,6 +177,7 @@ class KafkaRunner:
                         partition,
                         self._log,
                         self._tables[each.name],
+                        self.steps,
                         records_max=self._records_max,
                         bytes_max=self._bytes_max,
                         flush_every_s=self._flush_every_s,
@@ -173,12 +185,14 @@ class KafkaRunner:
                 cell.moving_at = time.monotonic()
                 cells[each.name, partition] = cell
         self._cells = cells
+        self._changed.wake()
         if self._ticking is None:
             self._ticking = asyncio.ensure_future(self.host.guarded(self._tick_regularly()))
 
     async def _take(self, readers: Sequence[Processor[Any]], record: Record) -> None:
         for each in readers:
             await self._cells[each.name, record.partition].take(record)
+        self._changed.wake()
 
     async def _tick_regularly(self) -> None:
         while True:
@@ -191,8 +205,14 @@ class KafkaRunner:
                 if ends[cell.place] <= cell.position:
                     cell.moving_at = time.monotonic()
                     await self._tick_one(cell)
+                elif time.monotonic() > cell.moving_at + UNDELIVERED_S and self._has(cell):
+                    await cell.catch_up()
+                    self._changed.wake()
             until_s = until_next_tick_ms(self._clock(), self._tick_ms) / 1000
             await asyncio.sleep(min(LOOK_S, until_s))
+
+    def _has(self, cell: KafkaCell) -> bool:
+        return cell.place in self.host.assigned()
 
     async def _tick_one(self, cell: KafkaCell) -> None:
         """Of a cell that has caught up: the tick that it wants for itself."""

@@ -6,12 +6,14 @@ exactly once whatever is killed when. The thread is the clock, too.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +21,12 @@ from streams.domain.ticks import due_tick, until_next_tick_ms
 from streams.errors import LogUnavailable, Overloaded
 from streams.events.topics import POINTS
 from streams.log.protocol import Append, Receipt, Record
+from streams.log.sleepers import Sleepers
 from streams.log.sqlite_log import SqliteLog
 from streams.log.wall_clock import wall_clock_ms
 from streams.processors.clock import tick_entries, tick_entry
 from streams.processors.seam import HEAD, Processor, Tracked, advance, restore
+from streams.runners.step_counts import StepCounts
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +92,8 @@ class LocalRunner:
         self._bytes_max = bytes_max
         self._step_interval_s = step_interval_ms / 1000
         self._cells: tuple[_Cell, ...] = ()
+        self.steps = StepCounts()
+        self._changed = Sleepers()
         self._last_tick_ms: int | None = None
         self._stopping = threading.Event()
         self._stop_by = 0.0
@@ -142,6 +148,10 @@ class LocalRunner:
                 caught_up = self._log.ends()[cell.place] <= tracked.position
                 return tracked.state if caught_up and self._failure is None else None
         return None
+
+    def changes(self) -> AbstractContextManager[asyncio.Event]:
+        """See `Runner.changes`."""
+        return self._changed.waking()
 
     def newest_tick_ms(self, processor: str, partition: int) -> int | None:
         """See `Runner.newest_tick_ms`."""
@@ -216,14 +226,16 @@ class LocalRunner:
             bytes_max=self._bytes_max,
         )
         name, partition = cell.processor.name, cell.partition
-        after, changes, entries = advance(cell.processor, partition, cell.tracked, records)
-        try:
-            self._wait(self._log.commit_step(name, partition, changes, entries))
-        except (LogUnavailable, Overloaded):
-            self._resume(cell)
-            raise
+        with self.steps.step(name, partition, records):
+            after, changes, entries = advance(cell.processor, partition, cell.tracked, records)
+            try:
+                self._wait(self._log.commit_step(name, partition, changes, entries))
+            except (LogUnavailable, Overloaded):
+                self._resume(cell)
+                raise
         cell.tracked = after
         cell.moving_at = time.monotonic()
+        self._changed.wake()
         return end
 
     def _resume(self, cell: _Cell) -> None:

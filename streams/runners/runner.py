@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+from streams.runners.step_counts import StepCounts
 
 
 class Runner(Protocol):
     """Two implementations: `LocalRunner` on the embedded log, `KafkaRunner` on Kafka."""
+
+    @property
+    def steps(self) -> StepCounts:
+        """What its processors have done since its start."""
+        ...
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """True when it has ended; what is not committed is done again by the next one."""
@@ -30,6 +39,10 @@ class Runner(Protocol):
         """A processor's state in a partition, as it is stored: what it is the outcome of cannot be
         lost any more. None where this process does not have the partition, or where the log has
         records that the state has not absorbed."""
+        ...
+
+    def changes(self) -> AbstractContextManager[asyncio.Event]:
+        """An event of the running loop, set whenever a `state` may have become another one."""
         ...
 
     def newest_tick_ms(self, processor: str, partition: int) -> int | None:

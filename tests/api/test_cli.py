@@ -22,7 +22,7 @@ from tests.api.processes import PROGRAM, ROOT, environment, run, serving
 
 COMMANDS = (
     *("serve", "worker", "mcp", "demo", "tail", "replay", "requeue"),
-    *("query", "export", "rebuild", "verify"),
+    *("query", "rules", "targets", "export", "rebuild", "verify"),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,9 +13,16 @@ from typing import Any
 import httpx
 
 from mcp_api.server import Server
+from streams.events.codec import decode
+from streams.events.health import HealthChecked
+from streams.events.topics import HEALTH_RESULTS
+from streams.log.opening import open_log
 from tests.api.kafka_nodes import eventually
 from tests.api.processes import quick_settings
 from tests.api.test_alert_tools import refused, tool
+from tests.flow.alert_ledger import records
+from tests.probes import test_probes_mcp as replies
+from tests.probes.answering import answering, mcp
 
 HERE = "127.0.0.0/8"
 
@@ -114,6 +121,39 @@ async def test_a_configured_target_is_checked_now_and_turns_at_its_threshold(
             assert names == ["System CPU", "System Memory", "System Disk", "shop"]
 
 
+async def test_tools_that_changed_while_the_server_was_away_are_told_after_its_start(
+    tmp_path: Path,
+) -> None:
+    tools = [replies.tool("one")]
+
+    def reply(message: dict[str, Any]) -> object:
+        discovers = message["method"] == "server/discover"
+        return replies.DISCOVERED if discovers else replies.listed(*tools)
+
+    async with answering({"/mcp": mcp(reply, [])}) as server:
+        line = {"endpoint": server.url("/mcp"), "kind": "mcp", "interval": "60s"}
+        async with serving(tmp_path, {"search": line}) as client:
+            before = (await one(client, "search"))["mcp"]
+        tools.append(replies.tool("two"))
+        async with serving(tmp_path, {"search": line}) as client:
+            after = (await one(client, "search"))["mcp"]
+    assert (before["tools"], after["tools"]) == (1, 2)
+    with closing(open_log(quick_settings(tmp_path))) as log:
+        told = [
+            decode(record.headers, record.body).data
+            for number in range(log.partitions(HEALTH_RESULTS))
+            for record in records(log, HEALTH_RESULTS, number)
+        ]
+    changed = [
+        each.mcp
+        for each in told
+        if isinstance(each, HealthChecked) and each.mcp and each.mcp.tools_hash_before
+    ]
+    assert [(each.tools_hash_before, each.tools_hash) for each in changed] == [
+        (before["tools_hash"], after["tools_hash"])
+    ]
+
+
 async def test_health_is_a_metric_like_all_others(tmp_path: Path) -> None:
     with web() as site:
         async with serving(tmp_path, {"shop": {"endpoint": site.url}}) as client:
@@ -160,8 +200,10 @@ async def test_endpoints_that_the_caller_names_are_no_way_into_the_network(tmp_p
 
 
 async def test_a_heartbeat_that_comes_is_healthy(tmp_path: Path) -> None:
-    async with serving(tmp_path, {"job": {"kind": "heartbeat"}}) as client:
+    targets = {"job": {"kind": "heartbeat"}, "100%41": {"kind": "heartbeat"}}
+    async with serving(tmp_path, targets) as client:
         assert (await client.post("/api/v1/heartbeat/other")).status_code == 404
+        assert (await client.post("/api/v1/heartbeat/100%2541")).status_code == 200
         assert (await client.get("/api/v1/heartbeat/job")).status_code == 405
         answer = await client.post("/api/v1/heartbeat/job")
         assert answer.status_code == 200

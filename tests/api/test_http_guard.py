@@ -312,8 +312,8 @@ async def test_an_error_in_the_middle_of_an_answer_cuts_it() -> None:
         await call(guarded(half), "GET", "/x")
 
 
-async def test_nothing_but_http_is_served() -> None:
+async def test_nothing_but_requests_is_served() -> None:
     async def never(*_: Any) -> Any:
         raise AssertionError("not asked")
 
-    await guarded()({"type": "websocket"}, never, never)
+    await guarded()({"type": "lifespan"}, never, never)

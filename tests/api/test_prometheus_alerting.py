@@ -163,8 +163,25 @@ async def test_rules_are_filtered_as_dashboards_filter_them(client: httpx.AsyncC
     assert group["rules"][0]["state"] == "firing"
 
 
+async def test_rules_are_selected_by_their_own_labels(client: httpx.AsyncClient) -> None:
+    assert await told(client, **{"match[]": '{team="core"}'}) == ["High CPU"]
+    assert await told(client, **{"match[]": '{severity=~"hi.*", team!=""}'}) == ["High CPU"]
+    assert await told(client, **{"match[]": '{team!~".+", of="all"}'}) == ["load:avg"]
+    assert await told(client, **{"match[]": '{team="others"}'}) == []
+    answer = await client.get("/api/v1/rules?match[]={team='core'}&match[]={of='all'}")
+    [group] = answer.json()["data"]["groups"]
+    assert [one["name"] for one in group["rules"]] == ["High CPU", "load:avg"]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("type", "all"), ("match[]", '{team="core"}'), ("exclude_alerts", "maybe")]
+    ("name", "value"),
+    [
+        ("type", "all"),
+        ("match[]", "{team=core}"),
+        ("match[]", '{team=~"("}'),
+        ("match[]", "rate(up[5m])"),
+        ("exclude_alerts", "maybe"),
+    ],
 )
 async def test_what_cannot_be_filtered_by_is_refused(
     client: httpx.AsyncClient, name: str, value: str

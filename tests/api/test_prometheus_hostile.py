@@ -16,7 +16,7 @@ from tests.api.processes import serving
 from tests.api.prometheus_fuzzing import BEGIN_S, Asked, requests
 from tests.api.prometheus_requests import T0
 from tests.api.test_prometheus_api import a_few, filled, got, point
-from tests.effort import examples
+from tests.effort import UNTRACED, examples
 
 INPUTS = examples(10_000)
 AT_ONCE = 20
@@ -96,7 +96,7 @@ async def test_a_request_has_a_bounded_number_of_selectors(client: httpx.AsyncCl
 async def test_ten_thousand_fuzzed_requests_leave_the_server_as_it_was(tmp_path: Path) -> None:
     statuses: Counter[int] = Counter()
     limits = httpx.Limits(max_connections=AT_ONCE)
-    with serving(tmp_path) as (process, found):
+    with serving(tmp_path, **UNTRACED) as (process, found):
         memory = psutil.Process(process.pid)
         async with httpx.AsyncClient(base_url=found.url, limits=limits, timeout=60) as client:
             await filled(client, fleet())

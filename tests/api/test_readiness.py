@@ -84,6 +84,30 @@ async def test_not_ready_is_a_503_with_the_reasons_until_it_is(tmp_path: Path) -
         assert answer.json() == {"status": "ready", "reasons": []}
 
 
+async def test_a_dead_prober_and_a_dead_teller_are_told_and_begun_again(
+    running_server: Server, client: httpx.AsyncClient
+) -> None:
+    prober, telling = running_server._watching.prober, running_server._telling
+    assert telling is not None
+    schedule, waiting = prober._schedule, telling._delivery._outstanding
+    # bugs, as nothing from outside is known to end these
+    prober._schedule = None  # type: ignore[assignment]
+    telling._delivery._outstanding = None  # type: ignore[assignment]
+    async with asyncio.timeout(60):
+        while len(reasons := (await client.get("/ready")).json()["reasons"]) < 2:
+            await asyncio.sleep(0)
+        prober._schedule = schedule
+        status = await running_server.calls.call("get_server_status", {}, actor="test")
+        while (await client.get("/ready")).json()["reasons"]:
+            await asyncio.sleep(0)
+    assert [reason.partition(": ")[0] for reason in reasons] == [
+        "targets are not checked",
+        "nobody is told of alerts",
+    ]
+    assert set(reasons) <= set(status.content["problems"])
+    assert telling._delivery._outstanding == waiting
+
+
 async def test_a_log_with_much_to_read_is_ready_when_it_is_read(tmp_path: Path) -> None:
     metrics = [{"name": "m", "value": i, "metric_type": "gauge"} for i in range(100)]
     async with Server(quick_settings(tmp_path)) as server:

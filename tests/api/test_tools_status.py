@@ -40,6 +40,7 @@ async def test_the_answer_has_the_contracts_fields(tmp_path) -> None:
         "influxdb": "not_configured",
         "prometheus": "connected",
         "logfire": "not_configured",
+        "otlp": "not_configured",
         "kafka": "not_configured",
     }
     assert content["metrics"]["total_metrics_stored"] == 2
@@ -67,12 +68,6 @@ async def test_active_alerts_are_those_that_fire_not_the_rules(tmp_path) -> None
     assert metrics["active_alerts"] == 1
     assert (metrics["pending_alerts"], metrics["alert_rules"]) == (1, 1)
     assert (metrics["notifications_outstanding"], metrics["notifications_failed"]) == (2, 1)
-
-
-async def test_what_is_configured_but_not_used_is_not_called_connected(tmp_path) -> None:
-    async with open_rig(tmp_path, REDIS_URL="redis://localhost:6379/0") as rig:
-        components = (await rig.call("get_server_status"))["components"]
-    assert components["redis"] == "configured, but not used by this version"
 
 
 async def test_a_read_side_that_does_not_work_is_told_rather_than_hidden(tmp_path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streams.events.labels import check_series, parse_series
@@ -301,6 +301,7 @@ def plain_bodies(draw: st.DrawFn) -> str:
 
 
 @settings(max_examples=examples(60))
+@example("\n".join(["0 0=+0", "m value=1"] * 600))
 @given(plain_bodies())
 def test_columns_and_lines_read_the_same(text: str) -> None:
     whole = read(text)

@@ -69,9 +69,11 @@ def records(log: ReadLog, topic: str, partition: int) -> Iterator[Record]:
         offset = part[-1].offset + 1
 
 
-def made(log: ReadLog, processor: Processor[Any], partition: int) -> Sequence[tuple[Any, ...]]:
-    """What the processor makes of its partition, record by record, from nothing: topic, partition,
-    headers and body."""
+def made(
+    log: ReadLog, processor: Processor[Any], partition: int, end: int | None = None
+) -> Sequence[tuple[Any, ...]]:
+    """What the processor makes of its partition, up to offset ``end``, record by record, from
+    nothing: topic, partition, headers and body."""
 
     def read_back(begin: int, end: int) -> list[Record]:
         found = records(log, processor.topic, partition)
@@ -80,6 +82,8 @@ def made(log: ReadLog, processor: Processor[Any], partition: int) -> Sequence[tu
     tracked: Tracked[Any] = restore(processor, {}, read_back)
     outputs: list[tuple[Any, ...]] = []
     for record in records(log, processor.topic, partition):
+        if record.offset == end:
+            break
         tracked, _, entries = advance(processor, partition, tracked, [record])
         outputs += [(e.topic, e.partition, *_parts(e.message)) for e in entries]
     return outputs

@@ -86,6 +86,7 @@ def _deliverer(log: SqliteLog, runner: LocalRunner, configuration: Configuration
     delivery = Delivery(
         log,
         outstanding_of(runner),
+        runner.changes,
         configuration.receivers,
         make_senders(configuration.receivers),
         clock=clock,

@@ -15,6 +15,7 @@ from typing import IO
 import httpx
 
 from tests.api.processes import PROGRAM, ROOT, environment
+from tests.effort import UNTRACED
 
 POLL_S = 0.1
 
@@ -42,6 +43,7 @@ class Child:
         self.output = folder / f"{name}.output"
         self._environment = environment(
             **settings,
+            **UNTRACED,
             LOGFIRE_DATA_DIR=str(self.data_dir),
             LOGFIRE_MCP_PORT=self.url.rpartition(":")[2],
         )

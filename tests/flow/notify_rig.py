@@ -100,10 +100,10 @@ class Rig:
         self.processor = NotifyProcessor(self.routing)
         self.tracked = restore(self.processor, self.table, self.read_back)
 
-    def happens(self, data: EventData) -> None:
+    def happens(self, data: EventData, traceparent: str = "") -> None:
         number = len(self.topic)
-        message = encode(Event(Envelope(f"test-{number}", "test", self.now_ms), data))
-        self._append(Entry(ALERTS, 0, message))
+        envelope = Envelope(f"test-{number}", "test", self.now_ms, traceparent=traceparent)
+        self._append(Entry(ALERTS, 0, encode(Event(envelope, data))))
 
     def wait(self, span: str) -> None:
         """Time passes; ticks come when they are asked for."""

@@ -126,9 +126,10 @@ class RuleFlow:
         self.homes = [Cell(evaluate, n, self.log) for n in range(self.partitions)]
 
     def put(self, data: EventData, partition: int) -> None:
-        """A record of the points."""
+        """A record of the points; what is collected comes of a traced call, numbered as it is."""
         self.appended += 1
-        envelope = Envelope(f"test/{self.appended}", "test", self.now_ms)
+        traceparent = trace(self.appended) if isinstance(data, MetricsCollected) else ""
+        envelope = Envelope(f"test/{self.appended}", "test", self.now_ms, traceparent=traceparent)
         self.log.append(Entry(POINTS, partition, encode(Event(envelope, data))), self.now_ms)
 
     def tell(self, fact: EventData) -> None:
@@ -170,6 +171,11 @@ class RuleFlow:
                 labels = event.alert.labels
                 found.append((ticks, labels.get("host", labels["alertname"]), event.after))
         return found
+
+
+def trace(number: int) -> str:
+    """The traceparent of the record that was appended as this one."""
+    return f"00-{number:032x}-{number:016x}-01"
 
 
 def batches(samples: Sequence[Sample], partitions: int) -> dict[int, MetricBatch]:

@@ -12,7 +12,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,15 +21,18 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.events.topics import DEADLETTER, POINTS, WINDOWS
+from streams.events.rules import CreateAlert
+from streams.events.topics import ALERTS, COMMANDS, DEADLETTER, POINTS, WINDOWS
 from streams.log.kafka_config import KafkaConfig
 from streams.log.kafka_log import KafkaLog
 from streams.log.protocol import Append, Entry, Message
 from streams.log.sqlite_log import SqliteLog
-from streams.processors.seam import HEAD
+from streams.processors.commands import CommandsProcessor
+from streams.processors.seam import HEAD, Processor
 from streams.runners.kafka_runner import KafkaRunner
 from streams.runners.local import LocalRunner
 from tests.api.processes import ROOT
+from tests.flow import commanding as tell
 from tests.flow.kafka_fleet import until
 from tests.flow.kafka_oracle import Fold, agrees, all_records, stored
 from tests.flow.scripted import LAST_TICK_MS, PARTITIONS, PROCESSOR, TICK_MS, last_ticks, scripted
@@ -51,12 +54,14 @@ def kafka_log(config: KafkaConfig) -> Iterator[KafkaLog]:
 
 
 @contextmanager
-def running(log: KafkaLog, **options: Any) -> Iterator[KafkaRunner]:
+def running(
+    log: KafkaLog, processors: Sequence[Processor[Any]] = (PROCESSOR,), **options: Any
+) -> Iterator[KafkaRunner]:
     """A runner whose clock stands still; every tick flushes."""
     runner = KafkaRunner(
         log.config,
         log,
-        [PROCESSOR],
+        processors,
         tick_ms=TICK_MS,
         clock=lambda: TICK_MS,
         flush_every_s=0.0,
@@ -148,14 +153,22 @@ def test_what_kafka_committed_decides_nothing(kafka_log: KafkaLog, committed: st
         until(lambda: stored(kafka_log.config, 0).position > 0, FAR_S, "nothing was flushed")
     append(kafka_log, entries[half:])
     ends = {p: end for (t, p), end in kafka_log.ends().items() if t == POINTS}
-    commit(kafka_log.config, ends if committed == "ahead" else dict.fromkeys(ends, 0))
+    commit(kafka_log.config, POINTS, ends if committed == "ahead" else dict.fromkeys(ends, 0))
     with running(kafka_log):
         append(kafka_log, last_ticks())
         until_flushed(kafka_log)
     agrees(kafka_log.config, kafka_log, PROCESSOR)
 
 
-def commit(kafka: KafkaConfig, offsets: Mapping[int, int]) -> None:
+def test_a_command_that_kafka_delivers_to_nobody_is_decided(kafka_log: KafkaLog) -> None:
+    commands = [tell.record_of(offset, CreateAlert(tell.RULE)) for offset in range(3)]
+    append(kafka_log, [Entry(COMMANDS, 0, Message(one.headers, one.body)) for one in commands])
+    commit(kafka_log.config, COMMANDS, {0: 3})
+    with running(kafka_log, [CommandsProcessor(points_partitions=PARTITIONS)]):
+        until(lambda: kafka_log.ends()[ALERTS, 0] == 3, FAR_S, "no answers")
+
+
+def commit(kafka: KafkaConfig, name: str, offsets: Mapping[int, int]) -> None:
     """As the group of the workers, while none of them runs."""
 
     async def work() -> None:
@@ -163,7 +176,7 @@ def commit(kafka: KafkaConfig, offsets: Mapping[int, int]) -> None:
         async with AIOKafkaConsumer(
             **kafka.client_options(), group_id=group, enable_auto_commit=False
         ) as consumer:
-            topic = kafka.topic(POINTS)
+            topic = kafka.topic(name)
             places = {TopicPartition(topic, p): offset for p, offset in offsets.items()}
             consumer.assign(list(places))
             await consumer.commit(places)

@@ -25,6 +25,7 @@ from streams.events.catalogue import EventData
 from streams.events.codec import decode
 from streams.events.topics import ALERTS
 from streams.log.sqlite_log import SqliteLog
+from tests.effort import UNTRACED
 from tests.flow.mortal_delivery import ALERTS_A_ROUND
 from tests.flow.receiving import PASSWORD, Inbox, Received, http_server, smtp_server
 from tests.flow.test_delivery import hook, mailbox
@@ -38,7 +39,8 @@ class Killer:
 
     def __init__(self, folder: Path, receivers: str) -> None:
         self._folder = folder
-        self._environ = {**os.environ, "ALERT_RECEIVERS": receivers, "SMTP_PASSWORD": PASSWORD}
+        told = {"ALERT_RECEIVERS": receivers, "SMTP_PASSWORD": PASSWORD}
+        self._environ = {**os.environ, **UNTRACED, **told}
         self.process: subprocess.Popen[bytes] | None = None
         self.victim: tuple[str, int] | None = None
 

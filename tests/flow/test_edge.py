@@ -105,13 +105,15 @@ async def test_requests_of_one_moment_share_a_record_of_their_actor(log: SqliteL
     edge = edge_of(log)
     answers = await asyncio.gather(
         *(
-            edge.collect(request(i, i, name=f"m{i % 3}_"), actor=f"actor{i % 2}", traceparent="t")
+            edge.collect(
+                request(i, i, name=f"m{i % 3}_"), actor=f"actor{i % 2}", traceparent=f"t{i}"
+            )
             for i in range(20)
         )
     )
     found = records(log)
     assert [decode(r.headers, r.body).envelope.actor for r in found] == ["actor0", "actor1"]
-    assert all("traceparent" not in record.headers for record in found)
+    assert [record.headers["traceparent"] for record in found] == ["t0", "t1"]  # of the first
     assert sum(points(found).values()) == 40
     assert [answer.positions[0].offset for answer in answers] == [0, 1] * 10
     assert {answer.collected_count for answer in answers} == {2}

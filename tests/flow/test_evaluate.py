@@ -20,13 +20,14 @@ from streams.events.alerting import (
     TickRouted,
 )
 from streams.events.catalogue import DeadLettered, MetricsCollected, Ticked
+from streams.events.codec import decode
 from streams.events.rules import Rule, RuleCreated, RuleDeleted, RuleUpdated
-from streams.events.topics import DEADLETTER, POINTS, RULE_INPUTS
+from streams.events.topics import ALERTS, DEADLETTER, POINTS, RULE_INPUTS
 from streams.log.protocol import Entry, Message, Record
 from streams.processors.evaluate import EvaluateProcessor
 from streams.processors.routing import home_of
 from tests.effort import examples
-from tests.flow.rule_flow import BEGIN_MS, TICK_MS, Cell, MemoryLog, RuleFlow, Sample
+from tests.flow.rule_flow import BEGIN_MS, TICK_MS, Cell, MemoryLog, RuleFlow, Sample, trace
 
 HOT = Rule(id="hot", version=1, name="Hot", condition="cpu > 80")
 HOSTS = ("a", "b", "c", "d", "e")
@@ -101,6 +102,19 @@ def test_a_sample_ahead_of_the_tick_is_seen_when_its_time_has_come() -> None:
     flow.tick()
     flow.tick()
     assert flow.moves() == [(2, "a", "firing")]
+
+
+def test_a_transition_goes_on_with_the_trace_of_the_last_call_that_its_rule_reads() -> None:
+    flow = RuleFlow(partitions=1)
+    flow.tell(RuleCreated(HOT))
+    flow.tick(*cpu(flow, a=10))
+    flow.collect(*cpu(flow, a=90))
+    read = flow.appended
+    flow.collect(("other", {}, flow.now_ms, 1.0))
+    flow.tick()
+    (record,) = flow.log.records(ALERTS)
+    assert isinstance(decode(record.headers, record.body).data, AlertFired)
+    assert record.headers["traceparent"] == trace(read)
 
 
 def test_a_changed_rule_keeps_its_alert_and_a_deleted_one_resolves_it() -> None:

@@ -21,6 +21,7 @@ from streams.log.sqlite_log import SqliteLog
 from streams.processors.seam import Tracked, advance, restore
 from streams.processors.windows import WindowsProcessor
 from tests.api.processes import run, serving
+from tests.effort import UNTRACED
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
 WRITERS = 4
@@ -73,7 +74,7 @@ class Writer:
 
 def load_until_killed(folder: Path, writers: list[Writer], chance: random.Random) -> None:
     """One round: all writers at full speed, then SIGKILL after a random number of answers."""
-    with serving(folder) as (process, found):
+    with serving(folder, **UNTRACED) as (process, found):
         threads = [threading.Thread(target=writer.run, args=(found.url,)) for writer in writers]
         for thread in threads:
             thread.start()

@@ -75,6 +75,22 @@ def test_the_end_is_told_to_whoever_was_told_the_start() -> None:
     ]
 
 
+def test_a_notification_goes_on_with_the_trace_of_what_it_tells_also_after_a_restart() -> None:
+    rig = Rig(OPS)
+    rig.happens(fired("a"), "trace of the start")
+    rig.settle()
+    rig.restart()
+    rig.wait("1m")
+    rig.happens(resolved("a"), "trace of the end")
+    rig.wait("10m")
+    traces = [
+        record.headers["traceparent"]
+        for record in rig.topic
+        if record.headers["ce_type"] == "notifications.requested.v1"
+    ]
+    assert traces == ["trace of the start", "trace of the end"]
+
+
 def test_an_alert_that_ends_before_the_group_wait_is_over_is_told_to_nobody() -> None:
     assert timetable(OPS, [("0s", fired("a")), ("29s", resolved("a"))], until="9h") == []
 

@@ -33,10 +33,12 @@ SHORT_MS = 300
 
 @dataclass
 class Asked:
-    """``paths``: asked for so far; ``open``: connections now; ``changed``: whenever that is."""
+    """``paths``: asked for so far, ``heads``: with their headers, in small letters; ``open``:
+    connections now; ``changed``: whenever that is."""
 
     port: int = 0
     paths: list[str] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     open: int = 0
     closed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -115,6 +117,7 @@ async def answering(answers: Mapping[str, Answer], tls: Path | None = None) -> A
             method, url, *_ = head.split()
             path = url.partition("?")[0]
             asked.paths.append(path)
+            asked.heads.append(head)
             length = re.search(r"content-length: (\d+)", head)
             body = b"" if length is None else await reader.readexactly(int(length[1]))
             request = Request(method.upper(), body, reader)
@@ -148,8 +151,9 @@ async def prober(
     *configured: Target,
     commands: Mapping[str, StdioCommand] | None = None,
     allowed: tuple[Network, ...] = (),
+    **more: Any,
 ) -> AsyncIterator[Prober]:
-    """A prober that is asked for single checks."""
+    """A prober that is asked for single checks; ``more``: as `Prober` has it."""
     targets = {each.name: each for each in configured}
 
     async def tell(_checked: HealthChecked) -> None:
@@ -162,6 +166,7 @@ async def prober(
         commands=commands or {},
         last_beat_ms=lambda _: None,
         allowed=allowed,
+        **more,
     )
     try:
         yield probing

@@ -65,6 +65,15 @@ def test_a_target_that_is_asked_for_is_due_at_once_and_again_at_its_time() -> No
     assert len(schedule.due(3, targets)) == 2
 
 
+def test_a_target_that_is_asked_for_before_it_comes_is_due_when_it_comes() -> None:
+    schedule = Schedule()
+    schedule.ask("a")
+    assert [each.name for each in schedule.due(1, {"a": target("a"), "b": target("b")})] == ["a"]
+    schedule.ask("c")
+    assert schedule.due(2, {"a": target("a")}) == []
+    assert schedule.due(3, {"a": target("a"), "c": target("c")}) == []
+
+
 def test_a_removed_target_is_not_due() -> None:
     schedule = Schedule()
     schedule.due(0, {"a": target("a")})

@@ -5,10 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from mcp_api.tools.ledger import ledger_content
+from mcp_api.tools.times import iso
 from projections.alert_answers import (
     Acknowledged,
     Attempt,
     EvaluationTold,
+    Interrupted,
     NotificationTold,
     RuleChange,
     Suppressed,
@@ -18,10 +21,12 @@ from projections.alert_answers import Tested as AskedForTest  # pytest takes Tes
 from projections.alert_queries import AlertQueries
 from projections.projector import Projector
 from streams.events.alerting import (
+    EvaluationStalled,
     NotificationAttempted,
     NotificationDelivered,
     NotificationFailed,
     NotificationSuppressed,
+    OutageSeen,
     RuleEvaluationFailed,
 )
 from streams.events.rules import (
@@ -31,7 +36,9 @@ from streams.events.rules import (
     RuleUpdated,
 )
 from streams.events.rules import TestRequested as AskedToTest
+from streams.events.topics import POINTS
 from streams.log.sqlite_log import SqliteLog
+from streams.processors.routing import home_of
 from tests.projections.alert_making import alert, moved, requested, rule, tell, told
 from tests.projections.making import BEGIN_MS
 
@@ -173,3 +180,25 @@ async def test_of_many_attempts_the_newest_are_told(
     assert isinstance(sent, NotificationTold)
     assert [one.number for one in sent.attempts] == list(range(11, 31))
     assert sent.outcome == "failed"
+
+
+async def test_the_ledger_says_when_the_rule_was_not_evaluated(
+    log: SqliteLog, projector: Projector, queries: AlertQueries
+) -> None:
+    home, partitions = home_of(CPU.id, log.partitions(POINTS)), log.partitions(POINTS)
+    tell(log, OutageSeen(home, T - 9 * MINUTE, T - 1))  # before the rule was made
+    tell(log, RuleCreated(CPU), T, actor="ann")
+    tell(log, EvaluationStalled(home, 0, T + MINUTE, T + 2 * MINUTE))
+    tell(log, OutageSeen(home, T + 2 * MINUTE, T + 5 * MINUTE))
+    tell(log, OutageSeen((home + 1) % (partitions + 1), T, T + 5 * MINUTE))  # of other rules
+    await told(projector, log)
+    ledger = queries.history(CPU.id)
+    assert ledger is not None
+    assert list(ledger.entries[1:]) == [
+        Interrupted(2, T + 2 * MINUTE, "stalled", T + MINUTE, 0),
+        Interrupted(3, T + 5 * MINUTE, "outage", T + 2 * MINUTE, None),
+    ]
+    newest, before, _ = ledger_content(ledger)["history"]
+    assert (newest["event"], before["event"]) == ("outage", "evaluation stalled")
+    assert newest["what"] == f"nothing was evaluated since {iso(T + 2 * MINUTE)}, for 3m"
+    assert before["what"].startswith("evaluation waits for partition 0 of the points, silent since")

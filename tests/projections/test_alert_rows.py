@@ -75,6 +75,7 @@ def test_every_fact_about_alerts_has_its_row(log: SqliteLog, projection: DuckPro
         "alerts": 1,
         "transitions": 7,
         "evaluations": 2,
+        "interruptions": 2,
         "alert_actions": 2,
         "notifications": 1,
         "notification_attempts": 3,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from projections.health_queries import HealthQueries
+from projections.health_rows import CHECKS_BLOCK, CHECKS_MAX
 from projections.projector import Projector
 from projections.verify import projection_hashes, verify
 from streams.events.catalogue import EventData, Ticked
@@ -19,6 +21,7 @@ from streams.events.health import (
     TargetRemoved,
 )
 from streams.events.topics import HEALTH_RESULTS
+from streams.log.protocol import Append, Entry
 from streams.log.sqlite_log import SqliteLog
 from tests.projections.alert_making import fact
 from tests.projections.making import BEGIN_MS, append_message, open_log
@@ -111,4 +114,24 @@ async def test_the_tables_of_health_are_the_fold_of_the_log(
         stored = projection_hashes(reader)
     assert stored.tables["health_checks"].rows == 2
     assert stored.tables["health_last"].rows == 1
+    assert verify(log, stored).equal
+
+
+async def test_of_very_many_checks_the_newest_of_each_target_stay(
+    log: SqliteLog, projector: Projector
+) -> None:
+    rare = msgspec.structs.replace(CHECK, target="rare")
+    entries = []
+    for number in range(2 * CHECKS_BLOCK + 500):
+        data = rare if number % 1_000 == 0 else CHECK
+        entries.append(Entry(HEALTH_RESULTS, 1, fact(data, BEGIN_MS)))
+    for first in range(0, len(entries), 500):
+        log.submit(Append(tuple(entries[first : first + 500]))).result(60)
+    asked = await queries(log, projector)
+    assert asked.checks() == len(entries)
+    assert len(asked.history("rare", limit=CHECKS_MAX).checks) == 21
+    with projector.reading(60.0) as reader:
+        stored = projection_hashes(reader)
+        [kept] = reader.rows("SELECT count(*) AS n FROM health_checks WHERE target = 'api'")
+    assert kept["n"] == CHECKS_MAX + 499
     assert verify(log, stored).equal
