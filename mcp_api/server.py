@@ -55,6 +55,7 @@ from streams.events.codec import iso_time
 from streams.ingest.counters import run_counters
 from streams.ingest.demo import run_demo
 from streams.ingest.edge import Edge
+from streams.ingest.pseudonyms import configured_pseudonyms
 from streams.ingest.series_limits import SeriesLimits
 from streams.ingest.system import run_collector
 from streams.log.asking_again import until_available
@@ -184,7 +185,8 @@ class Server:
         self._sinks = Sinks(self.log, self.runner, settings, self.projector)
         stack.push_async_callback(asyncio.to_thread, self._sinks.stop)
         self._sinks.start()
-        self.edge = Edge(self.log, self.limits)
+        pseudonyms = configured_pseudonyms(settings)
+        self.edge = Edge(self.log, self.limits, pseudonyms=pseudonyms)
         stack.push_async_callback(self._close_edge)
         self.app = self._application()
         self._start_producers()

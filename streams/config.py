@@ -35,6 +35,7 @@ from streams.sink_settings import SinkSettings
 from streams.telemetry_settings import TelemetrySettings
 
 LOG_FILE = "logfire_mcp.db"
+KEY_CHARS_MIN = 16
 
 
 class Settings(KafkaSettings, SinkSettings, TelemetrySettings):
@@ -126,6 +127,15 @@ class Settings(KafkaSettings, SinkSettings, TelemetrySettings):
         "HEALTH_ALLOWED_NETWORKS",
         "private networks like 10.0.0.0/8 at which health_check may ask URLs, comma-separated",
     )
+    anonymize_tags: Listed = setting(
+        (),
+        "ANONYMIZE_TAGS",
+        "tags like email,user whose values are replaced by keyed hashes before anything is stored, "
+        "comma-separated",
+    )
+    anonymize_key: Token | None = secret(
+        "ANONYMIZE_KEY", "the key of these hashes, 16 characters or more; the same on every node"
+    )
     log_level: Level = setting("INFO", "LOG_LEVEL", "DEBUG, INFO, WARNING, ERROR or CRITICAL")
     series_max: PositiveInt = setting(
         1_000_000, "LOGFIRE_MCP_SERIES_MAX", "series in all; points of new ones are refused then"
@@ -144,7 +154,7 @@ class Settings(KafkaSettings, SinkSettings, TelemetrySettings):
         None,
         "SNAPSHOT_FROM",
         "URL of another node on Kafka, like http://node-1:8000, from which a node that has no "
-        "database yet copies it",
+        "database yet copies it, and from which a worker refills what its copies missed",
     )
     snapshot_token: Token | None = secret(
         "SNAPSHOT_TOKEN", "the token of that node; by default this one's own"
@@ -163,6 +173,15 @@ class Settings(KafkaSettings, SinkSettings, TelemetrySettings):
             raise ConfigError(
                 f"{_variable('host')} is {self.host!r}, which other machines can reach, and "
                 f"{_variable('token')} is not set; set a token, or listen on 127.0.0.1"
+            )
+        return self
+
+    def check_anonymized(self) -> Self:
+        """`ConfigError` where tags are to be anonymized without a key that cannot be guessed."""
+        if self.anonymize_tags and len(self.anonymize_key or "") < KEY_CHARS_MIN:
+            raise ConfigError(
+                f"{_variable('anonymize_tags')} is set: it takes {_variable('anonymize_key')}, a "
+                f"secret of {KEY_CHARS_MIN} characters or more, the same on every node"
             )
         return self
 
@@ -187,7 +206,7 @@ def load_settings(
         raise ConfigError("; ".join(_problems(error, overrides))) from error
     if "db_path" not in settings.model_fields_set:
         settings = settings.model_copy(update={"db_path": settings.data_dir / LOG_FILE})
-    return settings.check_exposure()
+    return settings.check_exposure().check_anonymized()
 
 
 def all_variables(environ: Mapping[str, str], dotenv_path: Path | None) -> dict[str, str]:

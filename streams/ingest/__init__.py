@@ -17,6 +17,7 @@ As the data flows::
   system         this machine's own measurements
   counters       what this process counts, as samples
   demo           a synthetic fleet
+  pseudonyms     the values of chosen tags, replaced before anything is stored
   series_limits  how many series there may be
   merging        requests to log entries
   edge           where requests become durable

@@ -20,6 +20,7 @@ from streams.errors import InputError, Overloaded, RequestConflict
 from streams.events.topics import POINTS
 from streams.ingest.merging import Merger, Request, Written
 from streams.ingest.parsed import Parsed, Rejected, required_text
+from streams.ingest.pseudonyms import Pseudonyms
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.protocol import (
     Append,
@@ -83,12 +84,14 @@ class Edge:
         log: EventLog,
         limits: SeriesLimits,
         *,
+        pseudonyms: Pseudonyms | None = None,
         clock: Callable[[], int] = wall_clock_ms,
         linger_ms: int = 5,
         points_in_flight_max: int = 2_000_000,
     ) -> None:
         self._log = log
         self._limits = limits
+        self._pseudonyms = pseudonyms
         self._clock = clock
         self._linger_s = linger_ms / 1000
         self._points_max = points_in_flight_max
@@ -124,6 +127,8 @@ class Edge:
         if self._closed:
             raise Overloaded("the server is stopping; send it again", status=503)
         key = _scoped(actor, request_key if request_key is not None else parsed.request_id)
+        if self._pseudonyms is not None:
+            parsed = self._pseudonyms.of(parsed)
         parsed = self._limits.admitted(parsed)
         points = len(parsed.batch)
         if not points:

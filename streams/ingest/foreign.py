@@ -19,6 +19,7 @@ from streams.ingest.json_points import parse_body
 from streams.ingest.line_protocol import parse_lines
 from streams.ingest.line_syntax import lines
 from streams.ingest.parsed import Parsed
+from streams.ingest.pseudonyms import Pseudonyms
 from streams.ingest.timestamps import FUTURE_MS_MAX
 from streams.log.protocol import HEADER_BYTES_MAX, Record
 from streams.processors.deadletter import dead_letter
@@ -41,7 +42,9 @@ class Understood:
     dead: DeadLettered | None
 
 
-def understand(topic: IngestTopic, record: Record, now_ms: int) -> Understood:
+def understand(
+    topic: IngestTopic, record: Record, now_ms: int, pseudonyms: Pseudonyms | None = None
+) -> Understood:
     """Reads one message; never raises for what it holds. ``now_ms`` only bounds its own time."""
     at_ms = _received_ms(record, now_ms)
     try:
@@ -51,6 +54,8 @@ def understand(topic: IngestTopic, record: Record, now_ms: int) -> Understood:
             parsed = parse_body(record.body, at_ms)
         else:
             parsed = parse_lines(record.body, at_ms, source=topic.name, precision=topic.precision)
+        if pseudonyms is not None:
+            parsed = pseudonyms.of(parsed)
     except InputError as error:
         return Understood(at_ms, None, _dead(topic, record, str(error), record.body))
     return Understood(at_ms, parsed, refused(topic, record, parsed))

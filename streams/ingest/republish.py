@@ -21,6 +21,7 @@ from streams.events.topics import DEADLETTER, POINTS
 from streams.ingest.foreign import refused, understand
 from streams.ingest.ingest_topics import IngestTopic
 from streams.ingest.merging import Merger, Request
+from streams.ingest.pseudonyms import Pseudonyms
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.asking_again import until_available
 from streams.log.protocol import Append, Entry, EventLog, Record
@@ -51,12 +52,14 @@ class Republisher:
         topic: IngestTopic,
         limits: SeriesLimits,
         *,
+        pseudonyms: Pseudonyms | None = None,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._log = log
         self._topic = topic
         self._actor = f"ingest/{topic.name}"
         self._limits = limits
+        self._pseudonyms = pseudonyms
         self._clock = clock
         self._merger = Merger(log.partitions(POINTS))
         self._reading = asyncio.Lock()  # the merger and the limits are for one thread
@@ -88,7 +91,7 @@ class Republisher:
         requests: list[Request] = []
         dead: list[Entry] = []
         for record in records:
-            understood = understand(self._topic, record, now_ms)
+            understood = understand(self._topic, record, now_ms, self._pseudonyms)
             letter = understood.dead
             if understood.parsed is not None:
                 parsed = self._limits.admitted(understood.parsed)

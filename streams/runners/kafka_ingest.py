@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,6 +13,7 @@ from aiokafka.errors import KafkaError
 from streams.config import Settings
 from streams.errors import LogUnavailable
 from streams.ingest.ingest_topics import IngestTopic
+from streams.ingest.pseudonyms import Pseudonyms, configured_pseudonyms
 from streams.ingest.republish import Republished, Republisher
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.kafka_config import KafkaConfig
@@ -83,10 +85,12 @@ class KafkaIngest:
         *,
         partitions: Mapping[str, int],
         limits: SeriesLimits,
+        anonymized: Callable[[], Pseudonyms | None] = lambda: None,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """``partitions``: as `declare_ingest_topics` says. Declare `changelogs` before the start,
-        and see to `FaustHost.on_assigned` before this: it is listened to as well."""
+        and see to `FaustHost.on_assigned` before this: it is listened to as well. ``anonymized``:
+        makes those of one topic."""
         self._host = host
         self._looking: asyncio.Task[None] | None = None
         self._republishers: dict[str, Republisher] = {}
@@ -97,7 +101,7 @@ class KafkaIngest:
             # A topic that got more partitions is read anew: what comes again counts once.
             table = host.table(f"ingest-{name}-{count}", count)
             self.changelogs.append(Topic(table.topic, count, CHANGELOG))
-            republisher = Republisher(log, topic, limits, clock=clock)
+            republisher = Republisher(log, topic, limits, pseudonyms=anonymized(), clock=clock)
             intake = Intake(log.config, name, table, republisher.republish)
             self._republishers[name], self._intakes[name] = republisher, intake
             host.batch_agent(
@@ -145,14 +149,20 @@ class KafkaIngest:
 
 
 def ingest_of(
-    host: FaustHost, log: KafkaLog, topics: Sequence[IngestTopic], limits: SeriesLimits
+    host: FaustHost,
+    log: KafkaLog,
+    topics: Sequence[IngestTopic],
+    limits: SeriesLimits,
+    anonymized: Callable[[], Pseudonyms | None] = lambda: None,
 ) -> KafkaIngest:
     """The agents on a host that is not started, with all topics declared; blocks.
 
     Errors as of `declare_ingest_topics`.
     """
     partitions = asyncio.run(declare_ingest_topics(log.config, topics))
-    ingest = KafkaIngest(host, log, topics, partitions=partitions, limits=limits)
+    ingest = KafkaIngest(
+        host, log, topics, partitions=partitions, limits=limits, anonymized=anonymized
+    )
     asyncio.run(declare_topics(log.config, ingest.changelogs))
     return ingest
 
@@ -166,4 +176,4 @@ def add_ingest(host: FaustHost, log: KafkaLog, settings: Settings) -> KafkaInges
     if not topics:
         return None
     limits = SeriesLimits(settings.series_max, settings.source_series_max)
-    return ingest_of(host, log, topics, limits)
+    return ingest_of(host, log, topics, limits, partial(configured_pseudonyms, settings))

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from streams.errors import LogUnavailable
 from streams.events.catalogue import MetricsCollected, WindowClosed
 from streams.events.codec import decode
-from streams.events.labels import series_partition
+from streams.events.labels import parse_series, series_partition
 from streams.events.topics import POINTS
 from streams.ingest.foreign import understand
 from streams.ingest.ingest_topics import IngestTopic
+from streams.ingest.pseudonyms import Pseudonyms
 from streams.ingest.republish import Republisher
 from streams.ingest.series_limits import SeriesLimits
 from streams.log.kafka_config import KafkaConfig
@@ -277,3 +278,13 @@ def test_no_message_breaks_the_reader(topic: IngestTopic, body: bytes) -> None:
         if understood.parsed is not None:
             again = understand(topic, message(understood.dead.body, 4), NOW_MS)
             assert again.parsed is None or not len(again.parsed.batch)
+
+
+@pytest.mark.parametrize("topic", [SHOP, TELEGRAF])
+def test_personal_tags_of_a_message_are_replaced(topic: IngestTopic) -> None:
+    names = Pseudonyms(["email"], b"0123456789abcdef")
+    bodies = {SHOP: shop(point("m", 1, tags={"email": "a@b"})), TELEGRAF: "m,email=a@b value=1"}
+    understood = understand(topic, message(bodies[topic], 3), NOW_MS, names)
+    assert understood.parsed is not None
+    [text] = understood.parsed.batch.labels
+    assert parse_series(text)[1]["email"] == names.value("email", "a@b")
