@@ -1,7 +1,7 @@
 """Kill -9 between decision and delivery: none is lost, and what comes twice says so.
 
-``DELIVERY_KILL_ROUNDS`` (default 50) processes decide and deliver over one log; each is killed when
-some notification arrives, before or after it is answered.
+``DELIVERY_KILL_ROUNDS`` (default 20; 50 every night) processes decide and deliver over one log;
+each is killed when some notification arrives, before or after it is answered.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.flow.receiving import PASSWORD, Inbox, Received, http_server, smtp_se
 from tests.flow.test_delivery import hook, mailbox
 
 ROOT = Path(__file__).parent.parent.parent
-ROUNDS = int(os.environ.get("DELIVERY_KILL_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("DELIVERY_KILL_ROUNDS", "20"))
 
 
 class Killer:

@@ -1,7 +1,7 @@
 """Workers, serve nodes and brokers killed at random under load: nothing acknowledged is missing or
 counts twice, both nodes hold the fold of the log, and all is caught up soon after the last repair.
 
-The parent keeps every acknowledgement. ``KAFKA_KILL_CYCLES`` (default 5; 100 every night) cycles;
+The parent keeps every acknowledgement. ``KAFKA_KILL_CYCLES`` (default 3; 100 every night) cycles;
 ``KAFKA_OUTAGE_S`` (default 3; 30 every night): how long all brokers stand still where they do;
 ``KAFKA_KILL_SEED``: of the choices.
 """
@@ -33,7 +33,7 @@ from tests.conftest import require_kafka
 from tests.flow.kafka_fleet import Child, Supervisor, until
 from tests.kafka_cluster import Cluster
 
-CYCLES = int(os.environ.get("KAFKA_KILL_CYCLES", "5"))
+CYCLES = int(os.environ.get("KAFKA_KILL_CYCLES", "3"))
 OUTAGE_S = float(os.environ.get("KAFKA_OUTAGE_S", "3"))
 SEED = int(os.environ.get("KAFKA_KILL_SEED", CYCLES))
 PARTITIONS = 4

@@ -134,7 +134,7 @@ def rules(draw: st.DrawFn) -> Rule:
     )
 
 
-@settings(max_examples=examples(100))
+@settings(max_examples=examples(60))
 @given(rules(), st.integers(0, 30), st.sampled_from([5_000, 7_000, 15_000]))
 def test_it_is_what_each_tick_alone_would_have_been(
     rule: Rule, minutes: int, every_ms: int
