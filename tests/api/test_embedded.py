@@ -64,7 +64,7 @@ def test_every_method_is_in_the_documents_table() -> None:
 
 
 async def test_a_timestamp_without_a_zone_is_utc(server: LogfireMCPServer) -> None:
-    now = datetime.now(UTC).replace(microsecond=250_000)
+    now = (datetime.now(UTC) - timedelta(seconds=1)).replace(microsecond=250_000)
     there = timezone(timedelta(hours=5))
     points = [
         MetricPoint("at", 1, {"zone": "none"}, now.replace(tzinfo=None)),
