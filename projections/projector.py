@@ -169,6 +169,9 @@ class Projector:
         """Why the last attempt failed; None once one has succeeded."""
         return self._failure or self._deletion
 
+    def renew(self) -> None:
+        """Nothing: it follows the log, see `projections.refill.ReadModel`."""
+
     async def wait_for(self, min_position: Mapping[Partition, int], timeout_s: float = 5.0) -> None:
         """Returns when the record at each of these offsets is projected.
 

@@ -55,6 +55,10 @@ class ReadModel(Protocol):
 
     def failure(self) -> BaseException | None: ...
 
+    def renew(self) -> None:
+        """It does not reach far enough: what does not follow the log is to be had anew."""
+        ...
+
     def reading(self, timeout_s: float) -> AbstractContextManager[Reader]: ...
 
 
@@ -99,6 +103,7 @@ class ReadModelRefill:
         except ProjectionError as error:
             raise SinkError(f"a gap is not refilled yet: {error}") from error
         if position < end and self._model.failure() is None:
+            self._model.renew()
             raise SinkError("a gap is not refilled yet: the database still reads the log")
         return position >= end
 

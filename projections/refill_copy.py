@@ -43,6 +43,10 @@ class CopiedModel:
     def failure(self) -> None:
         """None: a copy does not follow the log."""
 
+    def renew(self) -> None:
+        """The copy is deleted; whoever asks next gets what the other node has by then."""
+        self.close()
+
     @contextmanager
     def reading(self, timeout_s: float) -> Iterator[Reader]:
         """As of the projector."""

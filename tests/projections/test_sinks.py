@@ -170,6 +170,19 @@ class Cut:
         return self.log.read_now(topic, partition, offset, **more)
 
 
+def test_a_copy_that_does_not_reach_far_enough_is_made_anew(one: Rig) -> None:
+    copied = CopiedModel(one.projector.copy, one.log)
+    refill = ReadModelRefill(copied, PARTITIONS)
+    end = one.log.ends()[POINTS, 0] + 1
+    with pytest.raises(SinkError, match="the database still reads the log"):
+        refill.reaches(POINTS, 0, end)
+    with Load(one.log, 1) as load:
+        load.more(10)
+    until(lambda: one.projector.positions()[POINTS, 0] >= end, "the read model")
+    assert refill.reaches(POINTS, 0, end)
+    copied.close()
+
+
 @pytest.mark.parametrize("where", ["here", "on another node"])
 def test_what_the_log_no_longer_holds_is_a_named_gap_refilled_from_the_read_model(
     one: Rig,
