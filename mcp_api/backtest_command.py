@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcp_api import screen
+from mcp_api.admin_client import running_server
 from mcp_api.options import data_dir_option, settings_of
 from streams.errors import InputError, LogfireMcpError
 
@@ -94,19 +95,16 @@ def _ask(settings: Settings, wanted: Mapping[str, Any], show: Show) -> dict[str,
     """The "done" line; `LogfireMcpError` for its "error" line, or where no server runs."""
     import httpx
 
-    from mcp_api.discovery import find
-
-    found = find(settings.data_dir)
-    if found is None:
-        raise LogfireMcpError(
-            f"no server is running on {settings.data_dir}: "
-            "start one with `logfire-mcp-server serve`"
-        )
-    headers = {} if settings.token is None else {"authorization": f"Bearer {settings.token}"}
-    url, timeout = f"{found.url}/admin/backtest", httpx.Timeout(WORK_S, connect=5.0)
+    url, headers = running_server(settings)
+    timeout = httpx.Timeout(WORK_S, connect=5.0)
     try:
         with httpx.stream(
-            "POST", url, json=wanted, headers=headers, timeout=timeout, trust_env=False
+            "POST",
+            f"{url}/admin/backtest",
+            json=wanted,
+            headers=headers,
+            timeout=timeout,
+            trust_env=False,
         ) as answer:
             if answer.status_code != 200:
                 answer.read()
@@ -121,8 +119,8 @@ def _ask(settings: Settings, wanted: Mapping[str, Any], show: Show) -> dict[str,
                     case _:
                         raise LogfireMcpError(told["error"]["message"])
     except httpx.HTTPError as error:
-        raise LogfireMcpError(f"the server at {found.url} went away: {error}") from error
-    raise LogfireMcpError(f"the server at {found.url} went away before it was done")
+        raise LogfireMcpError(f"the server at {url} went away: {error}") from error
+    raise LogfireMcpError(f"the server at {url} went away before it was done")
 
 
 @contextmanager

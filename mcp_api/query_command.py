@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mcp_api import screen
+from mcp_api.admin_client import running_server
 from mcp_api.options import data_dir_option, settings_of
 from mcp_api.terminal_chart import bounds, sparkline
 from streams.errors import LogfireMcpError
@@ -102,18 +103,10 @@ def _ask(settings: Settings, path: str, asked: Mapping[str, str]) -> dict[str, A
     """The answer's JSON; `LogfireMcpError` for a refusal, or where no server runs."""
     import httpx
 
-    from mcp_api.discovery import find
-
-    found = find(settings.data_dir)
-    if found is None:
-        raise LogfireMcpError(
-            f"no server is running on {settings.data_dir}: "
-            "start one with `logfire-mcp-server serve`"
-        )
-    headers = {} if settings.token is None else {"authorization": f"Bearer {settings.token}"}
+    url, headers = running_server(settings)
     try:
         answer = httpx.post(
-            f"{found.url}/api/v1/{path}",
+            f"{url}/api/v1/{path}",
             data=asked,
             headers=headers,
             timeout=ANSWER_S,
@@ -121,7 +114,7 @@ def _ask(settings: Settings, path: str, asked: Mapping[str, str]) -> dict[str, A
         )
         told: dict[str, Any] = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        raise LogfireMcpError(f"the server at {found.url} did not answer: {error}") from error
+        raise LogfireMcpError(f"the server at {url} did not answer: {error}") from error
     if answer.status_code != 200:
         problem = told.get("error", "")
         message = problem if isinstance(problem, str) else problem.get("message", "")

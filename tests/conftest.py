@@ -17,6 +17,7 @@ import mcp_api.plain_pydantic  # noqa: F401 - before anything imports pydantic
 from mcp_api.server import Server
 from tests.api.processes import quick_settings
 from tests.kafka_cluster import Cluster, delete_topics, missing_program
+from tests.projections.sink_servers import RedisServer, VictoriaServer
 
 # A busy machine makes any example slow: no test asserts a duration.
 settings.register_profile("any-speed", deadline=None)
@@ -53,6 +54,22 @@ def leave_out(reason: str) -> NoReturn:
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[RedisServer]:
+    """A real Redis of the test's own."""
+    server = RedisServer(requires("redis-server"), tmp_path)
+    yield server
+    server.program.stop()
+
+
+@pytest.fixture
+def victoria(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[VictoriaServer]:
+    """A real VictoriaMetrics of the test's own, which takes InfluxDB's writes."""
+    server = VictoriaServer(requires("victoria-metrics"), tmp_path / "victoria")
+    yield server
+    server.program.stop()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -35,20 +35,6 @@ from tests.projections.sink_servers import RedisServer, VictoriaServer
 PARTITIONS = 4
 SERIES = [series_text("load", {"host": f"web-{i}"}) for i in range(12)]
 FAR_S = 90.0
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[RedisServer]:
-    server = RedisServer(requires("redis-server"), tmp_path)
-    yield server
-    server.program.stop()
-
-
-@pytest.fixture
-def victoria(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[VictoriaServer]:
-    server = VictoriaServer(requires("victoria-metrics"), tmp_path / "victoria")
-    yield server
-    server.program.stop()
 
 
 def test_what_a_killed_worker_copied_is_copied_on_by_another(

@@ -20,20 +20,6 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[RedisServer]:
-    server = RedisServer(requires("redis-server"), tmp_path)
-    yield server
-    server.program.stop()
-
-
-@pytest.fixture
-def victoria(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[VictoriaServer]:
-    server = VictoriaServer(requires("victoria-metrics"), tmp_path / "victoria")
-    yield server
-    server.program.stop()
-
-
-@pytest.fixture
 def one(tmp_path: Path) -> Iterator[Rig]:
     with rig(tmp_path / "data") as made:
         yield made

@@ -39,13 +39,6 @@ def influx() -> Iterator[InfluxServer]:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path, requires: Callable[[str], str]) -> Iterator[RedisServer]:
-    server = RedisServer(requires("redis-server"), tmp_path)
-    yield server
-    server.program.stop()
-
-
-@pytest.fixture
 def one(tmp_path: Path) -> Iterator[Rig]:
     with rig(tmp_path / "data") as made:
         yield made
